@@ -1,0 +1,75 @@
+// SCRAM-SHA-256 both ways (RFC 5802, RFC 7677), without I/O: messages in, messages out.
+// https://www.postgresql.org/docs/15/sasl-authentication.html
+
+#pragma once
+
+#include "base/result.hpp"
+
+#include <cstdint>
+#include <string>
+#include <string_view>
+
+namespace postern::auth {
+
+/// What PostgreSQL keeps of a password:
+/// `SCRAM-SHA-256$<iterations>:<salt>$<StoredKey>:<ServerKey>` (base64), as in pg_authid.rolpassword.
+struct scram_verifier {
+    std::uint32_t iterations = 4096;
+    std::string salt;        ///< raw bytes
+    std::string stored_key;  ///< 32 raw bytes
+    std::string server_key;  ///< 32 raw bytes
+
+    static outcome<scram_verifier> parse(std::string_view text);
+    /// Derives it from a password (SASLprep where the password is not plain ASCII; an unpreparable
+    /// password is used as it is, as PostgreSQL does). Costs milliseconds: derive once, not a login.
+    static scram_verifier derive(std::string_view password, std::string_view salt, std::uint32_t iterations = 4096);
+    std::string to_string() const;
+};
+
+/// The server's side: one login attempt.
+///
+/// first() takes client-first-message, final() takes client-final-message; each returns what to send
+/// or why the login failed. An unknown user is run through with a mock verifier, so that timing and
+/// messages do not tell it from a wrong password (call set_doomed()).
+class scram_server {
+public:
+    explicit scram_server(scram_verifier verifier);
+    void set_doomed() noexcept { doomed_ = true; }
+    outcome<std::string> first(std::string_view client_first);
+    outcome<std::string> final(std::string_view client_final);
+
+private:
+    scram_verifier verifier_;
+    bool doomed_ = false;
+    std::string client_first_bare_;
+    std::string server_first_;
+    std::string nonce_;
+};
+
+/// The client's side, towards PostgreSQL.
+class scram_client {
+public:
+    explicit scram_client(std::string password);
+    std::string first();
+    outcome<std::string> final(std::string_view server_first);
+    /// Checks the server's signature: a server that does not know the verifier is refused.
+    outcome<void> verify(std::string_view server_final);
+
+private:
+    std::string password_;
+    std::string nonce_;
+    std::string client_first_bare_;
+    std::string server_signature_;
+};
+
+/// A deterministic verifier for users that do not exist, so that their salt stays the same from
+/// login to login. `secret` is random, made once a process.
+scram_verifier mock_verifier(std::string_view user, std::string_view secret);
+
+/// "md5" + hex(md5(hex(md5(password + user)) + salt)), what an md5 request wants back.
+std::string md5_response(std::string_view user, std::string_view password, std::string_view salt);
+
+/// Cryptographically random bytes.
+std::string random_bytes(std::size_t count);
+
+}  // namespace postern::auth
