@@ -7,7 +7,7 @@ namespace postern {
 monotonic_ns now() noexcept {
     timespec time{};
     clock_gettime(CLOCK_MONOTONIC, &time);
-    return static_cast<monotonic_ns>(time.tv_sec) * 1'000'000'000 + time.tv_nsec;
+    return time.tv_sec * 1'000'000'000 + time.tv_nsec;
 }
 
 }  // namespace postern

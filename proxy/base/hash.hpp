@@ -21,7 +21,7 @@ hash128 hash_bytes(std::string_view bytes) noexcept;
 /// Lets unordered containers take a hash128 as it is.
 struct hash128_hasher {
     std::size_t operator()(const hash128& value) const noexcept {
-        return static_cast<std::size_t>(value.low);
+        return value.low;
     }
 };
 
@@ -29,7 +29,7 @@ struct hash128_hasher {
 struct string_hasher {
     using is_transparent = void;
     std::size_t operator()(std::string_view text) const noexcept {
-        return static_cast<std::size_t>(hash_bytes(text).low);
+        return hash_bytes(text).low;
     }
 };
 
