@@ -48,7 +48,7 @@ void bump(std::atomic<std::uint64_t>& value, std::uint64_t amount) noexcept {
 
 std::size_t bucket_of(std::int64_t nanoseconds) noexcept {
     const auto microseconds = static_cast<std::uint64_t>(nanoseconds < 0 ? 0 : nanoseconds) / 1000;
-    const auto bucket = static_cast<std::size_t>(std::bit_width(microseconds));
+    const std::size_t bucket = std::bit_width(microseconds);
     return bucket < bucket_count ? bucket : bucket_count - 1;
 }
 
