@@ -10,6 +10,7 @@
 #include <span>
 #include <string>
 #include <string_view>
+#include <utility>
 #include <vector>
 
 namespace postern::wire {
@@ -37,16 +38,18 @@ errc read_parameter_status(bytes_view body, std::string_view& name, std::string_
 errc read_backend_key_data(bytes_view body, std::int32_t& pid, std::string_view& secret);
 errc read_command_complete(bytes_view body, std::string_view& tag);
 errc read_negotiate_protocol_version(
-    bytes_view body, std::uint32_t& minor, std::vector<std::string_view>& unknown_options);
+    bytes_view body,
+    std::uint32_t& minor,
+    std::vector<std::string_view>& unknown_options);
 
 /// Fields of ErrorResponse and NoticeResponse; absent ones are empty.
 /// https://www.postgresql.org/docs/15/protocol-error-fields.html
 struct error_fields {
-    std::string_view severity;              ///< V, or S where V is absent
-    std::string_view code;                  ///< C, SQLSTATE
-    std::string_view message;               ///< M
-    std::string_view detail;                ///< D
-    std::string_view hint;                  ///< H
+    std::string_view severity;  ///< V, or S where V is absent
+    std::string_view code;      ///< C, SQLSTATE
+    std::string_view message;   ///< M
+    std::string_view detail;    ///< D
+    std::string_view hint;      ///< H
     std::vector<std::pair<char, std::string_view>> all;
 };
 errc read_error(bytes_view body, error_fields& into);
@@ -74,13 +77,17 @@ struct copy_response {  ///< CopyInResponse, CopyOutResponse, CopyBothResponse
     std::vector<std::int16_t> column_formats;
 };
 errc read_copy_response(bytes_view body, copy_response& into);
+/// nullopt: the function returned NULL.
+errc read_function_call_response(bytes_view body, std::optional<std::string_view>& value);
 
 void write_authentication(std::string& out, authentication code, bytes_view data = {});
 void write_sasl_mechanisms(std::string& out, std::span<const std::string_view> mechanisms);
 void write_parameter_status(std::string& out, std::string_view name, std::string_view value);
 void write_backend_key_data(std::string& out, std::int32_t pid, std::string_view secret);
 void write_negotiate_protocol_version(
-    std::string& out, std::uint32_t minor, std::span<const std::string_view> unknown_options);
+    std::string& out,
+    std::uint32_t minor,
+    std::span<const std::string_view> unknown_options);
 void write_ready_for_query(std::string& out, transaction_status status);
 void write_command_complete(std::string& out, std::string_view tag);
 void write_empty_query_response(std::string& out);
@@ -101,7 +108,10 @@ void write_error(
     std::string_view detail = {},
     std::string_view hint = {});
 void write_notice(
-    std::string& out, std::string_view severity, std::string_view sqlstate, std::string_view message);
+    std::string& out,
+    std::string_view severity,
+    std::string_view sqlstate,
+    std::string_view message);
 void write_notification(std::string& out, const notification_message& notification);
 void write_copy_response(std::string& out, char tag, const copy_response& response);
 void write_function_call_response(std::string& out, std::optional<std::string_view> value);

@@ -1,5 +1,5 @@
-// Framing of PostgreSQL's protocol 3: where one message ends and the next begins, split at any byte.
-// https://www.postgresql.org/docs/15/protocol-message-formats.html
+// Framing of PostgreSQL's protocol 3: where one message ends and the next begins, split at any
+// byte. https://www.postgresql.org/docs/15/protocol-message-formats.html
 
 #pragma once
 
@@ -51,6 +51,9 @@ struct message_result {
 };
 
 /// The whole message at the front of `buffer`, if all of it is there.
-message_result peek_message(bytes_view buffer, direction from, std::uint32_t body_size_max) noexcept;
+message_result peek_message(
+    bytes_view buffer,
+    direction from,
+    std::uint32_t body_size_max) noexcept;
 
 }  // namespace postern::wire

@@ -103,7 +103,11 @@ void write_parse(
     std::string_view query,
     std::span<const std::uint32_t> parameter_types);
 /// `rest` as in bind_message::rest.
-void write_bind(std::string& out, std::string_view portal, std::string_view statement, bytes_view rest);
+void write_bind(
+    std::string& out,
+    std::string_view portal,
+    std::string_view statement,
+    bytes_view rest);
 /// All parameters in text format, all results in text format.
 void write_bind_text(
     std::string& out,
