@@ -8,6 +8,6 @@ namespace postern::detail {
 }  // namespace postern::detail
 
 #define POSTERN_ASSERT(condition)                                                                 \
-    (static_cast<bool>(condition)                                                                 \
+    ((condition)                                                                                  \
          ? static_cast<void>(0)                                                                   \
          : ::postern::detail::assertion_failed(#condition, __FILE__, __LINE__))
