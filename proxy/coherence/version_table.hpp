@@ -1,7 +1,7 @@
 // The heart of coherence for a lone instance: a version and a fence count per tag, DESIGN §5.
 //
-// A tag hashes into a fixed table; a collision costs a needless miss, never a stale hit. "Everything"
-// is a tag of its own that every entry depends on.
+// A tag hashes into a fixed table; a collision costs a needless miss, never a stale hit.
+// "Everything" is a tag of its own that every entry depends on.
 
 #pragma once
 
@@ -18,7 +18,8 @@ namespace postern::coherence {
 /// What a write can touch and an entry can depend on, already hashed.
 using tag = std::uint64_t;
 
-/// The tag of a whole table. `database` is any number that is unique to the database in this process.
+/// The tag of a whole table. `database` is any number that is unique to the database in this
+/// process.
 tag table_tag(std::uint32_t database, std::uint32_t table) noexcept;
 
 /// What an answer depends on, and which version of each it was read at.
@@ -57,6 +58,8 @@ public:
 
 private:
     friend class version_table;
+    void lift() noexcept;
+
     version_table* table_ = nullptr;
     std::vector<std::uint32_t> slots_;
     bool everything_ = false;
@@ -97,8 +100,18 @@ private:
         std::atomic<std::uint64_t> version{1};
         std::atomic<std::uint32_t> fences{0};
     };
+
+    /// Fence count first, version second, always (version_table.cpp says why). False: fenced.
+    static bool capture_cell(const cell& from, std::uint64_t& version) noexcept;
+    static void bump(cell& one) noexcept;
+    void stand(fence& raised) noexcept;
+
+    static constexpr std::size_t cache_line_size = 64;
+
     std::unique_ptr<cell[]> cells_;
-    cell everything_;
+    // Every look-up reads this one; nothing that each write changes may share its cache line.
+    alignas(cache_line_size) cell everything_;
+    alignas(cache_line_size) std::atomic<std::uint64_t> standing_{0};
 };
 
 }  // namespace postern::coherence
