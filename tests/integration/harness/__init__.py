@@ -1,0 +1,1 @@
+"""What integration and driver tests share: servers, a raw protocol client, a controllable relay."""
