@@ -1,0 +1,1 @@
+"""An issue tracker's backend: FastAPI and SQLAlchemy in front of PostgreSQL."""
