@@ -5,6 +5,7 @@
 
 #include "base/result.hpp"
 
+#include <cstddef>
 #include <cstdint>
 #include <string>
 #include <string_view>
@@ -12,7 +13,8 @@
 namespace postern::auth {
 
 /// What PostgreSQL keeps of a password:
-/// `SCRAM-SHA-256$<iterations>:<salt>$<StoredKey>:<ServerKey>` (base64), as in pg_authid.rolpassword.
+/// `SCRAM-SHA-256$<iterations>:<salt>$<StoredKey>:<ServerKey>` (base64), as in
+/// pg_authid.rolpassword.
 struct scram_verifier {
     std::uint32_t iterations = 4096;
     std::string salt;        ///< raw bytes
@@ -21,19 +23,25 @@ struct scram_verifier {
 
     static outcome<scram_verifier> parse(std::string_view text);
     /// Derives it from a password (SASLprep where the password is not plain ASCII; an unpreparable
-    /// password is used as it is, as PostgreSQL does). Costs milliseconds: derive once, not a login.
-    static scram_verifier derive(std::string_view password, std::string_view salt, std::uint32_t iterations = 4096);
+    /// password is used as it is, as PostgreSQL does). Costs milliseconds: derive once, not a
+    /// login. REQUIRES: 0 < iterations < 2^31.
+    static scram_verifier derive(
+        std::string_view password,
+        std::string_view salt,
+        std::uint32_t iterations = 4096);
     std::string to_string() const;
 };
 
 /// The server's side: one login attempt.
 ///
-/// first() takes client-first-message, final() takes client-final-message; each returns what to send
-/// or why the login failed. An unknown user is run through with a mock verifier, so that timing and
-/// messages do not tell it from a wrong password (call set_doomed()).
+/// first() takes client-first-message, final() takes client-final-message; each returns what to
+/// send or why the login failed. An unknown user is run through with a mock verifier, so that
+/// timing and messages do not tell it from a wrong password (call set_doomed()).
 class scram_server {
 public:
     explicit scram_server(scram_verifier verifier);
+    /// With a server nonce of the caller's choice: only for retracing a recorded exchange.
+    scram_server(scram_verifier verifier, std::string nonce);
     void set_doomed() noexcept { doomed_ = true; }
     outcome<std::string> first(std::string_view client_first);
     outcome<std::string> final(std::string_view client_final);
@@ -41,15 +49,19 @@ public:
 private:
     scram_verifier verifier_;
     bool doomed_ = false;
+    char channel_binding_flag_ = 'n';
     std::string client_first_bare_;
-    std::string server_first_;
-    std::string nonce_;
+    std::string server_first_;  ///< empty: no exchange is under way
+    std::string nonce_;         ///< ours; from first() on the client's and ours
 };
 
-/// The client's side, towards PostgreSQL.
+/// The client's side, towards PostgreSQL. final() costs milliseconds; more than a million
+/// iterations are refused, since a hostile server could otherwise keep the thread busy.
 class scram_client {
 public:
     explicit scram_client(std::string password);
+    /// With a nonce and a user name of the caller's choice: only for retracing a recorded exchange.
+    scram_client(std::string password, std::string nonce, std::string_view user = {});
     std::string first();
     outcome<std::string> final(std::string_view server_first);
     /// Checks the server's signature: a server that does not know the verifier is refused.
@@ -66,10 +78,11 @@ private:
 /// login to login. `secret` is random, made once a process.
 scram_verifier mock_verifier(std::string_view user, std::string_view secret);
 
-/// "md5" + hex(md5(hex(md5(password + user)) + salt)), what an md5 request wants back.
+/// "md5" + hex(md5(hex(md5(password + user)) + salt)), what an md5 request wants back;
+/// empty where the machine's policy forbids MD5.
 std::string md5_response(std::string_view user, std::string_view password, std::string_view salt);
 
-/// Cryptographically random bytes.
+/// Cryptographically random bytes. Ends the process if there are none to be had.
 std::string random_bytes(std::size_t count);
 
 }  // namespace postern::auth

@@ -1,0 +1,91 @@
+#include "auth/attributes.hpp"
+#include "auth/base64.hpp"
+#include "auth/digest.hpp"
+#include "auth/saslprep.hpp"
+#include "auth/scram.hpp"
+
+#include <utility>
+
+namespace postern::auth {
+namespace {
+
+constexpr std::size_t nonce_raw_size = 18;  // as libpq
+// A server that asks for more would only burn our time: a million is over a tenth of a second, and
+// some 250 times PostgreSQL's default.
+constexpr std::uint32_t iterations_max = 1'000'000;
+
+failure malformed(std::string_view what) {
+    return {std::string("malformed SCRAM message from the server: ").append(what)};
+}
+
+}  // namespace
+
+scram_client::scram_client(std::string password)
+    : scram_client(std::move(password), encode_base64(random_bytes(nonce_raw_size))) {}
+
+scram_client::scram_client(std::string password, std::string nonce, std::string_view user)
+    : password_(std::move(password))
+    , nonce_(std::move(nonce))
+    , client_first_bare_(std::string("n=").append(user).append(",r=").append(nonce_)) {}
+
+std::string scram_client::first() {
+    // No channel binding, and no user name: PostgreSQL goes by that of the startup packet.
+    return "n,," + client_first_bare_;
+}
+
+outcome<std::string> scram_client::final(std::string_view server_first) {
+    if (!server_signature_.empty()) return failure{"a second server-first message"};
+    if (!is_plausible_message(server_first)) return malformed("empty, too long or with zero bytes");
+
+    attributes in(server_first);
+    const auto nonce = in.next('r');
+    if (!nonce || !is_nonce(*nonce)) return malformed("no nonce of printable letters");
+    if (!nonce->starts_with(nonce_) || nonce->size() == nonce_.size()) {
+        return malformed("its nonce does not continue ours");
+    }
+    const auto salt_text = in.next('s');
+    const auto salt = salt_text ? decode_base64(*salt_text) : std::nullopt;
+    if (!salt || salt->empty()) return malformed("no salt in base64");
+    const auto iterations_text = in.next('i');
+    const auto iterations = iterations_text ? parse_iterations(*iterations_text, iterations_max)
+                                            : std::nullopt;
+    if (!iterations) return malformed("the iterations are no number from 1 to 1000000");
+    if (!in.rest().empty()) return malformed("it goes on after the iterations");
+
+    std::string prepared = prepare_password(password_);
+    std::string salted = salted_password(prepared, *salt, *iterations);
+    wipe(prepared);
+    std::string client_key = hmac_sha256(salted, "Client Key");
+    const std::string without_proof = std::string("c=biws,r=").append(*nonce);
+    const std::string signed_text = client_first_bare_ + ',' + std::string(server_first) + ',' +
+                                    without_proof;
+    const std::string signature = hmac_sha256(sha256(client_key), signed_text);
+    const std::string proof = exclusive_or(client_key, signature);
+    server_signature_ = hmac_sha256(hmac_sha256(salted, "Server Key"), signed_text);
+    wipe(client_key);
+    wipe(salted);
+    return to_send(without_proof + ",p=" + encode_base64(proof));
+}
+
+outcome<void> scram_client::verify(std::string_view server_final) {
+    if (server_signature_.empty()) return failure{"the server ended the SCRAM exchange too early"};
+    if (!is_plausible_message(server_final)) return malformed("empty, too long or with zero bytes");
+
+    attributes in(server_final);
+    const auto attribute = in.next();
+    if (attribute && attribute->name == 'e') {
+        return failure{std::string("the server refused the login: ").append(attribute->value)};
+    }
+    if (!attribute || attribute->name != 'v') return malformed("no signature");
+    if (!in.rest().empty()) return malformed("it goes on after the signature");
+    const auto signature = decode_base64(attribute->value);
+    if (!signature || signature->size() != digest_size) {
+        return malformed("the signature is not base64 of 32 bytes");
+    }
+    if (!equal_in_constant_time(*signature, server_signature_)) {
+        return failure{"the server's signature is wrong: it does not know the password's verifier"};
+    }
+    return {};
+}
+
+}  // namespace postern::auth
