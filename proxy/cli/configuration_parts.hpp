@@ -1,0 +1,45 @@
+// How the configuration is put together, one function a part of postern.yaml. Each takes what it
+// knows from `top`, the whole file, and keeps what is wrong in its findings.
+
+#pragma once
+
+#include "cli/configuration.hpp"
+#include "cli/section.hpp"
+
+#include <optional>
+#include <string>
+#include <string_view>
+
+namespace postern::cli {
+
+void read_listeners(section& top, session::settings& into);
+void read_admin(section& top, configuration& into);
+void read_pools_and_databases(section& top, session::settings& into);
+void read_users(section& top, session::settings& into);
+void read_identity(section& top, session::settings& into);
+void read_cache(section& top, configuration& into);
+void read_limits(section& top, session::settings& into);
+void read_process(section& top, configuration& into);
+
+/// rules.yaml; `databases` of `into` are known already.
+void read_rules(findings& found, const std::string& path, session::settings& into);
+
+/// The password under `name`, `name`_env or `name`_file; absent when none is given or what is given
+/// is wrong.
+std::optional<std::string> read_secret(section& from, std::string_view name);
+
+/// Whether only this machine can reach it: a loopback address or a Unix socket.
+bool is_local(const session::listener& where) noexcept;
+
+/// `path` as it is, or below the folder of `file` when it is relative.
+std::string beside(const std::string& file, const std::string& path);
+
+/// A configuration as far as it could be read, and all that is wrong with it.
+struct loaded_configuration {
+    configuration settings;
+    findings found;
+};
+
+loaded_configuration read_configuration(const std::string& path);
+
+}  // namespace postern::cli

@@ -1,0 +1,122 @@
+// databases, pool, cache: where answers come from, and where they are kept.
+
+#include "cli/configuration_parts.hpp"
+
+#include <fmt/core.h>
+
+#include <map>
+#include <mutex>
+
+namespace postern::cli {
+
+namespace {
+
+using std::chrono_literals::operator""ms;
+using std::chrono_literals::operator""s;
+using std::chrono_literals::operator""min;
+using std::chrono_literals::operator""h;
+
+constexpr std::chrono::milliseconds days(int count) {
+    return count * std::chrono::milliseconds{24h};
+}
+
+/// A database's number is part of tags and keys, so it stays the same over reloads for as long as
+/// name and place do, and is never given to another.
+std::uint32_t number_of(const session::database& one) {
+    static std::mutex mutex;
+    static std::map<std::string, std::uint32_t> known;
+    const auto place = fmt::format(
+        "{}\n{}\n{}\n{}",
+        one.name,
+        one.server.host,
+        one.server.port,
+        one.server.database);
+    const std::scoped_lock lock{mutex};
+    const auto next = static_cast<std::uint32_t>(known.size() + 1);
+    return known.emplace(place, next).first->second;
+}
+
+void read_pool(section& from, pool::settings& into) {
+    from.number("size", into.size, 1, 10000);
+    from.choice<pool::pool_mode>(
+        "mode",
+        into.mode,
+        {{"transaction", pool::pool_mode::transaction}, {"session", pool::pool_mode::session}});
+    from.duration("connect_timeout", into.connect_timeout, 1ms, 1h);
+    from.duration("wait_timeout", into.wait_timeout, 1ms, 1h);
+    from.duration("idle_timeout", into.idle_timeout, 1s, days(7));
+    from.duration("lifetime", into.lifetime, 1s, days(30));
+    from.number("prepared_statements", into.prepared_statements_max, 0, 100'000);
+}
+
+void read_database(section& from, session::database& into) {
+    from.text("host", into.server.host);
+    from.number("port", into.server.port, 1, 65535);
+    from.text("dbname", into.server.database);
+    {
+        auto pool = from.child("pool");
+        read_pool(pool, into.pool);
+    }
+    auto service = from.child("service");
+    service.text("user", into.service.user);
+    if (const auto password = read_secret(service, "password")) into.service.password = *password;
+    if (service.present() && !service.has("user")) service.refuse_whole("needs a user");
+    into.number = number_of(into);
+}
+
+void read_redis(section& cache, cache::redis_settings& into) {
+    auto from = cache.child("redis");
+    from.text("host", into.host);
+    from.number("port", into.port, 1, 65535);
+    from.text("unix_socket", into.unix_socket);
+    if (from.has("unix_socket") && (from.has("host") || from.has("port"))) {
+        from.refuse("unix_socket", "stands beside host or port: keep one");
+    }
+    from.text("username", into.username);
+    if (const auto password = read_secret(from, "password")) into.password = *password;
+    from.number("database", into.database, 0, 1'000'000);
+    from.text("key_prefix", into.key_prefix);
+    from.duration("timeout", into.timeout, 1ms, 10s);
+    from.duration("connect_timeout", into.connect_timeout, 1ms, 1min);
+    from.size("compress_above", into.compress_above_bytes, 0, 1 << 30);
+    // Redis keeps no string above 512 MiB.
+    from.size("value_size", into.value_bytes_max, 1 << 10, 512 << 20);
+    from.number("in_flight", into.in_flight_max, 1, 1'000'000);
+}
+
+}  // namespace
+
+void read_pools_and_databases(section& top, session::settings& into) {
+    pool::settings shared;
+    {
+        auto pool = top.child("pool");
+        read_pool(pool, shared);
+    }
+    top.each("databases", [&](const std::string& name, section& from) {
+        session::database one;
+        one.name = name;
+        one.server.database = name;
+        one.pool = shared;
+        if (name == "postern" || name == "pgbouncer") {
+            from.refuse_whole("has the console's name: choose another");
+        }
+        read_database(from, one);
+        into.databases.push_back(std::move(one));
+    });
+    if (!top.has("databases")) {
+        top.refuse("databases", "is missing: at least one has to be listed");
+    }
+}
+
+void read_cache(section& top, configuration& into) {
+    auto from = top.child("cache");
+    from.flag("enabled", into.session.cache_enabled);
+    from.size("memory", into.session.near_bytes_max, std::int64_t{1} << 20, std::int64_t{1} << 40);
+    bool in_redis = false;
+    from.choice<bool>("store", in_redis, {{"memory", false}, {"redis", true}});
+    cache::redis_settings redis;
+    read_redis(from, redis);
+    if (in_redis) into.redis = std::move(redis);
+}
+
+}  // namespace postern::cli

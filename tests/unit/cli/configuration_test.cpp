@@ -1,0 +1,390 @@
+// The configuration is read as written, and refused with the place and the expectation of every
+// mistake. Wrong inputs are a table: what is written, and the very message that it brings.
+
+#include "cli/configuration.hpp"
+
+#include "cli/configuration_parts.hpp"
+#include "cli/scratch.hpp"
+
+#include <doctest/doctest.h>
+
+#include <string>
+#include <vector>
+
+using namespace postern;
+using namespace postern::cli;
+using namespace std::chrono_literals;
+
+namespace {
+
+constexpr std::string_view smallest = R"(
+listen: [{address: 127.0.0.1}]
+databases: {d: {service: {user: postern}}}
+users: {u: {auth: trust}}
+)";
+
+/// The message for a postern.yaml of `smallest` and then `text`, without the folder's name.
+std::string refusal(const std::string& text, const std::string& rules = "") {
+    const scratch_folder folder;
+    const auto path = folder.write("p.yaml", text);
+    if (!rules.empty()) folder.write("r.yaml", rules);
+    const auto loaded = load_configuration(path);
+    if (loaded.has_value()) return "";
+    auto message = loaded.error().message;
+    const auto prefix = folder.file("");
+    for (auto at = message.find(prefix); at != message.npos; at = message.find(prefix)) {
+        message.erase(at, prefix.size());
+    }
+    return message;
+}
+
+std::string refusal_below(std::string_view text) {
+    return refusal(std::string{smallest} + std::string{text});
+}
+
+std::string refusal_of_rules(const std::string& rules) {
+    return refusal(std::string{smallest} + "rules: r.yaml\n", rules);
+}
+
+configuration load_below(std::string_view text) {
+    const scratch_folder folder;
+    const auto loaded = load_configuration(
+        folder.write("p.yaml", std::string{smallest} + std::string{text}));
+    if (loaded.has_error()) FAIL(loaded.error().message);
+    return loaded.value();
+}
+
+struct refused {
+    const char* written;
+    std::string message;
+};
+
+}  // namespace
+
+TEST_CASE("the smallest configuration has every default") {
+    const auto all = load_below("");
+    const auto& settings = all.session;
+    REQUIRE(settings.listeners.size() == 1);
+    CHECK(settings.listeners[0].port == 6432);
+    REQUIRE(settings.databases.size() == 1);
+    CHECK(settings.databases[0].server.database == "d");
+    CHECK(settings.databases[0].server.port == 5432);
+    CHECK(settings.databases[0].pool.size == 20);
+    CHECK(settings.cache_enabled);
+    CHECK(settings.near_bytes_max == std::size_t{256} << 20);
+    CHECK(settings.login_timeout == 30s);
+    CHECK(settings.rules.rules.empty());
+    CHECK_FALSE(all.redis.has_value());
+    CHECK_FALSE(all.admin.http_port.has_value());
+    CHECK(all.catalog_poll_interval == 2s);
+}
+
+TEST_CASE("a value is taken in its unit") {
+    const auto all = load_below(
+        "pool: {size: 7, mode: session, wait_timeout: 250ms, idle_timeout: 2min, lifetime: 1d}\n"
+        "cache: {memory: 3GiB, store: redis, redis: {timeout: 5ms, compress_above: 0B}}\n"
+        "limits: {statement_size: 64KiB}\n"
+        "admin: {http: {port: 0}}\n"
+        "threads: 3\n"
+        "log: {level: debug, format: json}\n");
+    const auto& pool = all.session.databases.at(0).pool;
+    CHECK(pool.size == 7);
+    CHECK(pool.mode == pool::pool_mode::session);
+    CHECK(pool.wait_timeout == 250ms);
+    CHECK(pool.idle_timeout == 2min);
+    CHECK(pool.lifetime == 24h);
+    CHECK(all.session.near_bytes_max == std::size_t{3} << 30);
+    REQUIRE(all.redis.has_value());
+    CHECK(all.redis->timeout == 5ms);
+    CHECK(all.redis->compress_above_bytes == 0);
+    CHECK(all.session.statement_bytes_max == std::size_t{64} << 10);
+    CHECK(all.admin.http_port == std::uint16_t{0});
+    CHECK(all.session.threads == 3);
+    CHECK(all.log_level == log::level::debug);
+    CHECK(all.log_json);
+}
+
+TEST_CASE("a database's own pool keys go before the common ones") {
+    const scratch_folder folder;
+    const auto loaded = load_configuration(folder.write("p.yaml", R"(
+listen: [{address: /tmp, port: 0}]
+pool: {size: 5, lifetime: 2h}
+databases:
+  a: {host: /run/pg, dbname: real, service: {user: s}, pool: {size: 9}}
+  b: {service: {user: s}}
+users: {u: {auth: trust}}
+)"));
+    REQUIRE_MESSAGE(loaded.has_value(), loaded.error().message);
+    const auto& databases = loaded.value().session.databases;
+    REQUIRE(databases.size() == 2);
+    CHECK(databases[0].pool.size == 9);
+    CHECK(databases[0].pool.lifetime == 2h);
+    CHECK(databases[0].server.host == "/run/pg");
+    CHECK(databases[0].server.database == "real");
+    CHECK(databases[1].pool.size == 5);
+    CHECK(databases[0].number != databases[1].number);
+}
+
+TEST_CASE("a database keeps its number over a reload, and another place gets another number") {
+    const auto number = [](std::string_view databases) {
+        const scratch_folder folder;
+        const auto text = "listen: [{address: 127.0.0.1}]\nusers: {u: {auth: trust}}\n" +
+                          std::string{databases};
+        return load_configuration(folder.write("p.yaml", text))
+            .value()
+            .session.databases.back()
+            .number;
+    };
+    const auto first = number("databases: {kept: {service: {user: s}}}");
+    const auto reordered = number(
+        "databases: {new: {service: {user: s}}, kept: {service: {user: t}}}");
+    const auto moved = number("databases: {kept: {port: 5433, service: {user: s}}}");
+    CHECK(first == reordered);
+    CHECK(first != moved);
+}
+
+TEST_CASE("passwords come from the environment or a file, and become verifiers") {
+    const scratch_folder folder;
+    ::setenv("POSTERN_TEST_PASSWORD", "from the environment", 1);
+    const auto file = folder.write("password", "from the file\n");
+    std::filesystem::permissions(file, std::filesystem::perms::owner_read);
+    const auto loaded = load_configuration(folder.write("p.yaml", R"(
+listen: [{address: 0.0.0.0}]
+databases: {d: {service: {user: postern, password_file: password}}}
+users:
+  plain: {password: in clear}
+  env: {password_env: POSTERN_TEST_PASSWORD, upstream_password: another}
+)"));
+    REQUIRE_MESSAGE(loaded.has_value(), loaded.error().message);
+    const auto& settings = loaded.value().session;
+    CHECK(settings.databases[0].service.password == "from the file");
+    const auto& plain = settings.users.at("plain");
+    CHECK(plain.verifier.starts_with("SCRAM-SHA-256$4096:"));
+    CHECK(plain.upstream_password == "in clear");
+    CHECK(settings.users.at("env").verifier.starts_with("SCRAM-SHA-256$4096:"));
+    CHECK(settings.users.at("env").upstream_password == "another");
+}
+
+TEST_CASE("a password file that everyone may read is warned about") {
+    const scratch_folder folder;
+    const auto file = folder.write("password", "open\n");
+    std::filesystem::permissions(file, std::filesystem::perms{0644});
+    const auto path = folder.write(
+        "p.yaml",
+        std::string{smallest} + "cache: {redis: {password_file: password}}\n");
+    const auto all = read_configuration(path);
+    CHECK(all.found.message() == "");
+    CHECK(
+        all.found.warnings ==
+        std::vector<std::string>{file + " holds a password and can be read by everyone"});
+}
+
+TEST_CASE("identity, its sources and its map are read") {
+    const auto all = load_below(R"(
+identity:
+  variables: [app.user_id, app.role]
+  trust: {client_set: true}
+  by_login: {u: {app.user_id: 7, app.role: member}}
+rls: required
+)");
+    const auto& identity = all.session.identity;
+    CHECK(identity.variables == std::vector<std::string>{"app.user_id", "app.role"});
+    CHECK(identity.trust_client_set);
+    CHECK_FALSE(identity.trust_startup_parameters);
+    const std::vector<std::pair<std::string, std::string>> mapped{
+        {"app.user_id", "7"},
+        {"app.role", "member"}};
+    CHECK(identity.by_login.at("u") == mapped);
+    CHECK(all.session.rls == session::rls_mode::required);
+}
+
+TEST_CASE("rules and vouched functions are read") {
+    const scratch_folder folder;
+    folder.write("r.yaml", R"(
+rules:
+  - name: one
+    match: {tables: [issues, tracker.*], statements: ["SELECT 1"], databases: [d], roles: [app]}
+    mode: observe
+    ttl: 90s
+    max_size: 2KiB
+  - {name: two, bypass: true}
+functions:
+  - {name: public.f, reads: [public.t], cacheable: true}
+)");
+    const auto loaded = load_configuration(
+        folder.write("p.yaml", std::string{smallest} + "rules: r.yaml\n"));
+    REQUIRE_MESSAGE(loaded.has_value(), loaded.error().message);
+    const auto& set = loaded.value().session.rules;
+    REQUIRE(set.rules.size() == 2);
+    const auto& one = set.rules[0];
+    CHECK(one.tables == std::vector<std::string>{"issues", "tracker.*"});
+    CHECK(one.statement_patterns == std::vector<std::string>{"SELECT 1"});
+    REQUIRE(one.statements.size() == 1);
+    CHECK(one.statements[0] != 0);
+    CHECK(one.mode == cache::rule_mode::observe);
+    CHECK(one.ttl == 90s);
+    CHECK(one.answer_bytes_max == 2048);
+    CHECK(one.where == folder.file("r.yaml") + ":3");
+    CHECK(set.rules[1].bypass);
+    CHECK(set.rules[1].mode == cache::rule_mode::enabled);
+    REQUIRE(set.functions.size() == 1);
+    CHECK(set.functions[0].schema == "public");
+    CHECK(set.functions[0].name == "f");
+    CHECK(set.functions[0].cacheable);
+}
+
+TEST_CASE("what is wrong in postern.yaml is refused with its place and what was expected") {
+    // `smallest` has four lines, so what is written here begins in line 5.
+    const std::vector<refused> table{
+        {"pool: {size: many}",
+         "p.yaml:5:14: pool.size must be a whole number from 1 to 10000, not \"many\""},
+        {"pool: {size: \"5\"}",
+         "p.yaml:5:14: pool.size must be a whole number from 1 to 10000, not the text \"5\""},
+        {"pool: {size: 0}",
+         "p.yaml:5:14: pool.size must be a whole number from 1 to 10000, not \"0\""},
+        {"pool: {size: 5x}",
+         "p.yaml:5:14: pool.size must be a whole number from 1 to 10000, not \"5x\""},
+        {"pool:\n  mode: statement",
+         "p.yaml:6:9: pool.mode must be one of transaction, session, not \"statement\""},
+        {"pool: {siez: 3}", "p.yaml:5:8: pool.siez is not a key; did you mean \"size\"?"},
+        {"log: {colour: red}", "p.yaml:5:7: log.colour is not a key; known here: format, level"},
+        {"pool: {lifetime: 60}",
+         "p.yaml:5:18: pool.lifetime must be a duration from 1s to 30d, such as 20ms, 5s or 10min, "
+         "not \"60\""},
+        {"cache: {memory: 256MB}",
+         "p.yaml:5:17: cache.memory must be a size from 1MiB to 1TiB, such as 64KiB or 256MiB, not "
+         "\"256MB\""},
+        {"cache: {enabled: yes}", "p.yaml:5:18: cache.enabled must be true or false, not \"yes\""},
+        {"cache: [1]", "p.yaml:5:8: cache must be a mapping of keys to values, not a list"},
+        {"threads: {}", "p.yaml:5:10: threads must be a whole number from 0 to 256, not a mapping"},
+        {"threads:", "p.yaml:5:1: threads must be a whole number from 0 to 256, not nothing"},
+        {"users: {}", "p.yaml:5:1: users stands here a second time; the first is in line 4"},
+        {"admin: {users: [u, [x]]}", "p.yaml:5:20: admin.users[1] must be text, not a list"},
+        {"admin: {users: [u, nobody]}",
+         "p.yaml:5:8: admin lets in \"nobody\", who is not in users and so can't log in"},
+        {"admin: {http: {}}", "p.yaml:5:9: admin.http needs a port"},
+        {"admin: {http: {address: here, port: 1}}",
+         "p.yaml:5:25: admin.http.address must be an IP address, not \"here\""},
+        {"identity: {variables: [user_id]}",
+         "p.yaml:5:24: identity.variables[0] must be a lower-case name with a dot, such as "
+         "app.user_id, not \"user_id\""},
+        {"identity: {variables: [a.b, postern.x]}",
+         "p.yaml:5:29: identity.variables[1] begins with postern., which is Postern's own"},
+        {"identity: {variables: [a.b, a.b]}",
+         "p.yaml:5:29: identity.variables[1] names \"a.b\" a second time"},
+        {"identity: {variables: [a.b], by_login: {u: {a.c: 1}}}",
+         "p.yaml:5:50: identity.by_login.u.a.c is not one of identity.variables"},
+        {"identity: {by_login: {v: {}}}",
+         "p.yaml:5:11: identity maps the login \"v\", who is not in users"},
+        {"cache: {redis: {unix_socket: /r, port: 1}}",
+         "p.yaml:5:30: cache.redis.unix_socket stands beside host or port: keep one"},
+        {"cache: {redis: {password_env: POSTERN_NOT_SET}}",
+         "p.yaml:5:31: cache.redis.password_env names the environment variable POSTERN_NOT_SET, "
+         "which is not set"},
+        {"cache: {redis: {password_file: gone}}",
+         "p.yaml:5:32: cache.redis.password_file names gone, which can't be read"},
+        {"cache: {redis: {password: a, password_env: PATH}}",
+         "p.yaml:5:44: cache.redis.password_env says the same as password: keep one"},
+        {"rules: gone.yaml", "p.yaml:5:8: rules names gone.yaml, which is no file"},
+        {"threads: [", "p.yaml:5:1: not valid YAML: end of sequence flow not found"},
+        {"threads: x\nrls: none",
+         "p.yaml:5:10: threads must be a whole number from 0 to 256, not \"x\"\n"
+         "p.yaml:6:6: rls must be one of optional, required, not \"none\""},
+    };
+    for (const auto& one : table) {
+        CAPTURE(one.written);
+        CHECK(refusal_below(one.written) == one.message);
+    }
+}
+
+TEST_CASE("listeners, databases and users that can't be are refused") {
+    const std::vector<refused> table{
+        {"databases: {d: {service: {user: s}}}\nusers: {u: {auth: trust}}",
+         "p.yaml:1:1: listen is missing: where clients connect"},
+        {"listen: []\ndatabases: {d: {service: {user: s}}}\nusers: {u: {auth: trust}}",
+         "p.yaml:1:9: listen is empty: where clients connect"},
+        {"listen: [{port: 1}]\ndatabases: {d: {service: {user: s}}}\nusers: {u: {auth: trust}}",
+         "p.yaml:1:10: listen[0] needs an address"},
+        {"listen: [{address: here}]\ndatabases: {d: {service: {user: s}}}\nusers: {u: {auth: "
+         "trust}}",
+         "p.yaml:1:20: listen[0].address must be an IP address (0.0.0.0 for all) or a folder that "
+         "begins with '/', not \"here\""},
+        {"listen: [{address: ::1}, {address: ::1}]\ndatabases: {d: {service: {user: s}}}\n"
+         "users: {u: {auth: trust}}",
+         "p.yaml:1:26: listen[1] is ::1 port 6432 a second time"},
+        {"listen: [{address: 127.0.0.1}, {address: 10.0.0.1}]\n"
+         "databases: {d: {service: {user: s}}}\nusers: {u: {auth: trust}}",
+         "p.yaml:3:8: users has auth: trust for \"u\", which needs every listener on a loopback "
+         "address or a Unix socket; 10.0.0.1 is neither"},
+        {"listen: [{address: 127.0.0.1}]\nusers: {u: {auth: trust}}",
+         "p.yaml:1:1: databases is missing: at least one has to be listed"},
+        {"listen: [{address: 127.0.0.1}]\ndatabases: {postern: {service: {user: s}}}\n"
+         "users: {u: {auth: trust}}",
+         "p.yaml:2:13: databases.postern has the console's name: choose another"},
+        {"listen: [{address: 127.0.0.1}]\ndatabases: {d: {}}\nusers: {u: {auth: trust}}",
+         "p.yaml:2:12: databases has no service.user for \"d\"; the cache (which reads the "
+         "catalog) "
+         "needs one"},
+        {"listen: [{address: 127.0.0.1}]\ndatabases: {d: {service: {user: s}}}",
+         "p.yaml:1:1: users is missing, and auth_query too: nobody could log in"},
+        {"listen: [{address: 127.0.0.1}]\ndatabases: {d: {service: {user: s}}}\nusers: {u: {}}",
+         "p.yaml:3:9: users.u needs one of password_env, password_file, password, verifier"},
+        {"listen: [{address: 127.0.0.1}]\ndatabases: {d: {service: {user: s}}}\n"
+         "users: {u: {verifier: md5abc}}",
+         "p.yaml:3:23: users.u.verifier must be a SCRAM-SHA-256$… verifier, as pg_authid holds it"},
+        {"listen: [{address: 127.0.0.1}]\ndatabases: {d: {service: {user: s}}}\n"
+         "users: {u: {auth: trust, password: x}}",
+         "p.yaml:3:19: users.u.auth is trust, which asks for no password; take the password out"},
+        {"- 1",
+         "p.yaml:1:1: the file must be a mapping of keys to values, not a list\n"
+         "p.yaml:1:1: listen is missing: where clients connect\n"
+         "p.yaml:1:1: databases is missing: at least one has to be listed\n"
+         "p.yaml:1:1: users is missing, and auth_query too: nobody could log in"},
+    };
+    for (const auto& one : table) {
+        CAPTURE(one.written);
+        CHECK(refusal(one.written) == one.message);
+    }
+    CHECK(
+        load_configuration("/nowhere/p.yaml").error().message ==
+        "/nowhere/p.yaml:1:1: can't be read: no such file, or no right to read it");
+}
+
+TEST_CASE("what is wrong in rules.yaml is refused with its place and what was expected") {
+    const std::vector<refused> table{
+        {"rules: [{ttl: 1s}]", "r.yaml:1:9: rules[0] needs a name"},
+        {"rules:\n  - name: a\n  - name: a",
+         "r.yaml:3:11: rules[1].name is \"a\" a second time: names are unique"},
+        {"rules: [{name: a, ttl: 0s}]",
+         "r.yaml:1:24: rules[0].ttl must be a duration from 1ms to 30d, such as 20ms, 5s or 10min, "
+         "not \"0s\""},
+        {"rules: [{name: a, match: {statement: [x]}}]",
+         "r.yaml:1:27: rules[0].match.statement is not a key; did you mean \"statements\"?"},
+        {"rules: [{name: a, match: {statements: [SELEKT 1]}}]",
+         "r.yaml:1:40: rules[0].match.statements[0] does not parse: it must be one whole statement "
+         "in PostgreSQL's SQL"},
+        {"rules: [{name: a, match: {statements: [SELECT 1; SELECT 2]}}]",
+         "r.yaml:1:40: rules[0].match.statements[0] must be one statement, not 2"},
+        {"rules: [{name: a, match: {tables: [ok, a.b.c]}}]",
+         "r.yaml:1:40: rules[0].match.tables[1] must be table, schema.table or schema.*, not "
+         "\"a.b.c\""},
+        {"rules: [{name: a, match: {tables: [\"*\"]}}]",
+         "r.yaml:1:36: rules[0].match.tables[0] must be table, schema.table or schema.*, not "
+         "\"*\""},
+        {"rules: [{name: a, match: {databases: [e]}}]",
+         "r.yaml:1:39: rules[0].match.databases[0] names \"e\", which postern.yaml does not list"},
+        {"functions: [{name: f}]",
+         "r.yaml:1:20: functions[0].name must be schema.function, not \"f\""},
+        {"functions: [{name: a.f, writes: [t]}]",
+         "r.yaml:1:34: functions[0].writes[0] must be schema.table, not \"t\""},
+        {"functions: [{name: a.f, writes: [a.t], cacheable: true}]",
+         "r.yaml:1:51: functions[0].cacheable is true for a function that writes"},
+        {"functions: [{name: a.f}, {name: a.f}]",
+         "r.yaml:1:33: functions[1].name is \"a.f\" a second time: all overloads are one"},
+        {"functoins: []", "r.yaml:1:1: functoins is not a key; did you mean \"functions\"?"},
+    };
+    for (const auto& one : table) {
+        CAPTURE(one.written);
+        CHECK(refusal_of_rules(one.written) == one.message);
+    }
+}
