@@ -1,0 +1,27 @@
+// What the admin console answers to one command, before it becomes messages of the protocol.
+
+#pragma once
+
+#include <cstdint>
+#include <optional>
+#include <string>
+#include <vector>
+
+namespace postern::session {
+
+/// Either a failure (`error` is not empty) or a result: columns and rows where there are columns,
+/// then the command tag. An empty tag without columns answers an empty query.
+struct console_reply {
+    struct column {
+        std::string name;
+        std::uint32_t type_oid = 25;  ///< pg_type.oid; values are in text format always
+    };
+    std::vector<column> columns;
+    std::vector<std::vector<std::optional<std::string>>> rows;  ///< absent: NULL
+    std::string command_tag;
+
+    std::string error;     ///< message for people
+    std::string sqlstate;  ///< five characters, with `error` only
+};
+
+}  // namespace postern::session
