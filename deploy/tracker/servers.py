@@ -244,7 +244,7 @@ class Servers:
         (home / "postern.yaml").write_text(settings)
         (home / "rules.yaml").write_text(rules)
         self.postern = self._child(
-            "postern", [binary, "serve", home / "postern.yaml"], env={"POSTERN_DEMO_PASSWORD": self.password}
+            "postern", [binary, "serve", "-c", home / "postern.yaml"], env={"POSTERN_DEMO_PASSWORD": self.password}
         )
         self.postern.wait_until(self._postern_answers)
 

@@ -34,8 +34,8 @@ app = FastAPI(title="Tracker")
 class CountStatements:
     """Says in a response header how many statements the request took: "reads writes"."""
 
-    def __init__(self, inner):
-        self.inner = inner
+    def __init__(self, app):
+        self.inner = app
 
     async def __call__(self, scope, receive, send):
         if scope["type"] != "http":

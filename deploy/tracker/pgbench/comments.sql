@@ -1,0 +1,9 @@
+-- An issue's comments with their authors.
+\set project random_zipfian(1, 12, 1.1)
+\set user :project + 60 * random_zipfian(1, 3, 1.1) - 60
+\set number random_zipfian(1, 250, 1.1)
+BEGIN;
+SELECT set_config('app.user_id', :user, true);
+SELECT id, email, name, role, is_active FROM users WHERE id = :user;
+SELECT c.id, c.body, c.created_at, u.name FROM comments c JOIN users u ON u.id = c.author_id JOIN issues i ON i.id = c.issue_id WHERE i.project_id = :project AND i.number = :number ORDER BY c.created_at, c.id LIMIT 20;
+COMMIT;
