@@ -29,6 +29,8 @@ struct relation {
     bool security_invoker = false;   ///< of a view
     std::string view_definition;     ///< pg_get_viewdef with an empty search_path; views only
     std::vector<oid> children;       ///< pg_inherits: partitions and inheritance children
+    /// Functions of the row type alone: `t.name` calls name(t), which no text tells from a column.
+    std::vector<oid> row_functions;
 };
 
 struct policy {
@@ -40,18 +42,20 @@ struct policy {
     std::string check_expression;
 };
 
+/// Code that a write on `table` runs: a trigger, or a VOLATILE function in a column default, a CHECK
+/// constraint or a policy.
 struct trigger {
     oid table = 0;
     std::string name;
     oid function = 0;
 };
 
-/// A foreign key that writes on its own: ON DELETE/UPDATE CASCADE, SET NULL, SET DEFAULT.
+/// A foreign key. One with neither action matters to TRUNCATE … CASCADE alone.
 struct cascade {
     oid parent = 0;
     oid child = 0;
-    bool on_delete = false;
-    bool on_update = false;
+    bool on_delete = false;  ///< ON DELETE CASCADE, SET NULL or SET DEFAULT
+    bool on_update = false;  ///< ON UPDATE CASCADE, SET NULL or SET DEFAULT
 };
 
 struct function {
@@ -87,6 +91,7 @@ struct snapshot_data {
     std::vector<function> functions;
     std::vector<role> roles;
     std::vector<std::pair<std::string, std::string>> operators;  ///< schema, name; outside pg_catalog only
+    std::vector<std::pair<std::string, std::string>> volatile_operators;  ///< of those, whose function is VOLATILE
     std::vector<std::pair<std::string, std::string>> types;      ///< schema, name; outside pg_catalog that are enums or domains over core types
     std::vector<vouched_function> vouched;
     std::vector<std::string> identity_variables;  ///< settings that are part of the identity

@@ -1,0 +1,188 @@
+#include "catalog/connection.hpp"
+
+#include "base/assert.hpp"
+
+#include <fmt/format.h>
+#include <libpq-fe.h>
+
+#include <algorithm>
+#include <array>
+#include <optional>
+#include <poll.h>
+#include <sys/eventfd.h>
+#include <unistd.h>
+
+namespace postern::catalog {
+namespace {
+
+using clock = std::chrono::steady_clock;
+
+struct result_closer {
+    void operator()(PGresult* answer) const noexcept { PQclear(answer); }
+};
+using result_ptr = std::unique_ptr<PGresult, result_closer>;
+
+enum class waited : std::uint8_t { ready, timed_out, called_off };
+
+// Until the socket is ready for `events`, the deadline has passed or `stop` is signalled.
+waited wait_for(int socket, short events, clock::time_point deadline, const wakeup* stop) {
+    for (;;) {
+        const auto left =
+            std::chrono::ceil<std::chrono::milliseconds>(deadline - clock::now()).count();
+        if (left <= 0) return waited::timed_out;
+        std::array<pollfd, 2> watched{{{socket, events, 0}, {-1, POLLIN, 0}}};
+        if (stop != nullptr) watched[1].fd = stop->descriptor();
+        const int count = ::poll(
+            watched.data(),
+            watched.size(),
+            static_cast<int>(std::min<std::int64_t>(left, 60'000)));
+        if (count > 0 && watched[1].revents != 0) return waited::called_off;
+        if (count > 0) return waited::ready;
+    }
+}
+
+std::string_view trimmed(const char* message) {
+    std::string_view text = message == nullptr ? "" : message;
+    while (text.ends_with('\n'))
+        text.remove_suffix(1);
+    return text;
+}
+
+std::string_view say(waited outcome) noexcept {
+    return outcome == waited::timed_out ? "no answer in time" : "called off";
+}
+
+rows take_rows(PGresult* answer) {
+    rows taken(static_cast<std::size_t>(PQntuples(answer)));
+    for (int row = 0; row < PQntuples(answer); ++row) {
+        auto& fields = taken[static_cast<std::size_t>(row)];
+        fields.reserve(static_cast<std::size_t>(PQnfields(answer)));
+        for (int column = 0; column < PQnfields(answer); ++column) {
+            fields.emplace_back(
+                PQgetvalue(answer, row, column),
+                static_cast<std::size_t>(PQgetlength(answer, row, column)));
+        }
+    }
+    return taken;
+}
+
+bool is_error(PGresult* answer) noexcept {
+    const auto status = PQresultStatus(answer);
+    return status != PGRES_TUPLES_OK && status != PGRES_COMMAND_OK && status != PGRES_EMPTY_QUERY;
+}
+
+}  // namespace
+
+wakeup::wakeup()
+    : descriptor_(::eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK)) {
+    POSTERN_ASSERT(descriptor_ >= 0);
+}
+
+wakeup::~wakeup() {
+    ::close(descriptor_);
+}
+
+void wakeup::signal() noexcept {
+    ::eventfd_write(descriptor_, 1);
+}
+
+void wakeup::clear() noexcept {
+    eventfd_t count = 0;
+    ::eventfd_read(descriptor_, &count);
+}
+
+void connection::closer::operator()(pg_conn* handle) const noexcept {
+    PQfinish(handle);
+}
+
+// libpq's own words where it has any.
+failure connection::broken(std::string_view what) {
+    const auto words = trimmed(PQerrorMessage(handle_.get()));
+    failure error{std::string(words.empty() ? what : words)};
+    close();
+    return error;
+}
+
+outcome<void> connection::open(
+    const std::string& conninfo,
+    std::chrono::milliseconds limit,
+    const wakeup* stop) {
+    // As a database name conninfo is expanded, and the settings beside it override what it says.
+    const std::array<const char*, 4> keywords{
+        "dbname",
+        "client_encoding",
+        "fallback_application_name",
+        nullptr};
+    const std::array<const char*, 4> values{conninfo.c_str(), "UTF8", "postern catalog", nullptr};
+    const auto deadline = clock::now() + limit;
+    handle_.reset(PQconnectStartParams(keywords.data(), values.data(), 1));
+    if (handle_ == nullptr) return failure{"out of memory"};
+    auto step = PGRES_POLLING_WRITING;
+    while (PQstatus(handle_.get()) != CONNECTION_BAD && step != PGRES_POLLING_OK) {
+        const short events = step == PGRES_POLLING_READING ? POLLIN : POLLOUT;
+        const auto how = wait_for(PQsocket(handle_.get()), events, deadline, stop);
+        if (how != waited::ready) return broken(say(how));
+        step = PQconnectPoll(handle_.get());
+        if (step == PGRES_POLLING_FAILED) break;
+    }
+    if (PQstatus(handle_.get()) != CONNECTION_OK) return broken("connection failed");
+    return {};
+}
+
+outcome<rows> connection::query(
+    const std::string& sql,
+    std::chrono::milliseconds limit,
+    const wakeup* stop,
+    const std::vector<std::string>& parameters) {
+    if (handle_ == nullptr) return failure{"not connected"};
+    std::vector<const char*> values;
+    for (const auto& one : parameters)
+        values.push_back(one.c_str());
+    const int sent = values.empty() ? PQsendQuery(handle_.get(), sql.c_str())
+                                    : PQsendQueryParams(
+                                          handle_.get(),
+                                          sql.c_str(),
+                                          static_cast<int>(values.size()),
+                                          nullptr,
+                                          values.data(),
+                                          nullptr,
+                                          nullptr,
+                                          0);
+    if (sent == 0) return broken("query not sent");
+    const auto deadline = clock::now() + limit;
+    result_ptr last;
+    std::optional<failure> error;
+    for (;;) {
+        while (PQisBusy(handle_.get()) != 0) {
+            const auto how = wait_for(PQsocket(handle_.get()), POLLIN, deadline, stop);
+            if (how != waited::ready) return broken(say(how));
+            if (PQconsumeInput(handle_.get()) == 0) return broken("connection lost");
+        }
+        result_ptr next(PQgetResult(handle_.get()));
+        if (next == nullptr) break;
+        if (is_error(next.get()) && !error) {
+            error = failure{std::string(trimmed(PQresultErrorMessage(next.get())))};
+        }
+        last = std::move(next);
+    }
+    if (PQstatus(handle_.get()) != CONNECTION_OK) return broken("connection lost");
+    if (error) return *std::move(error);
+    return last == nullptr ? rows{} : take_rows(last.get());
+}
+
+bool connection::is_open() const noexcept {
+    return handle_ != nullptr;
+}
+
+int connection::descriptor() const noexcept {
+    return handle_ == nullptr ? -1 : PQsocket(handle_.get());
+}
+
+bool connection::still_there() {
+    if (handle_ == nullptr) return false;
+    if (PQconsumeInput(handle_.get()) != 0 && PQstatus(handle_.get()) == CONNECTION_OK) return true;
+    close();
+    return false;
+}
+
+}  // namespace postern::catalog
