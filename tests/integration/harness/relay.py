@@ -55,15 +55,13 @@ class Link:
         self.server = server
         self.alive = True
         self.is_cancel = False
+        self.is_garbage = False
         self.started = False
         self.requests = b""  # bytes from the client that are not yet a whole message
-        self.answers = b""   # bytes from the server that are not yet a whole message
-        self.statement_hold = None
         self.answer_hold = None
         self.held_answers = b""
         self.statements = {}
         self.portals = {}
-        self.parsed = []
 
 
 class Relay:
@@ -220,7 +218,7 @@ class Relay:
 
     def _pass_requests(self, link):
         ready = b""
-        while message := self._next_request(link):
+        while not link.is_garbage and (message := self._next_request(link)):
             tag, whole = message
             text = self._note(link, tag, whole)
             if text is not None:
@@ -237,6 +235,8 @@ class Relay:
                         link.answer_hold = hold
             self._count(link, tag, whole)
             ready += whole
+        if link.is_garbage:
+            ready, link.requests = ready + link.requests, b""
         if ready:
             self._deliver(link.server, ready, self.slice_requests)
 
@@ -247,6 +247,10 @@ class Relay:
         if len(link.requests) < head + 4:
             return None
         (length,) = struct.unpack_from("!i", link.requests, head)
+        tag_is_sane = not head or chr(link.requests[0]).isalpha()
+        if not (4 if head else 8) <= length <= 1 << 30 or not tag_is_sane:
+            link.is_garbage = True  # no framing any more: everything passes as it comes
+            return None
         if len(link.requests) < head + length:
             return None
         whole = link.requests[: head + length]

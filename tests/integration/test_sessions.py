@@ -1,0 +1,392 @@
+"""What a client believes its session to be follows it from server to server, and reaches nobody else."""
+
+import time
+
+import pytest
+from harness.wire import Answer, bind, close, execute, parse, query, sync
+from harness.world import World
+
+SCHEMA = """
+CREATE TABLE t(a int);
+INSERT INTO t VALUES (1);
+CREATE SCHEMA one;
+CREATE SCHEMA two;
+CREATE TABLE one.place(a int);
+CREATE TABLE two.place(a text, b int);
+INSERT INTO one.place VALUES (1);
+INSERT INTO two.place VALUES ('two', 2);
+CREATE FUNCTION set_quietly(v text) RETURNS void LANGUAGE plpgsql AS
+    $$ BEGIN PERFORM set_config('work_mem', v, false); END $$;
+"""
+
+
+@pytest.fixture(scope="module", params=[1, 2], ids=["pool-1", "pool-2"])
+def world(request):
+    with World(SCHEMA, pool_size=request.param) as one:
+        yield one
+
+
+@pytest.fixture
+def two(world):
+    with world.client() as first, world.client() as second:
+        yield first, second
+
+
+def lent(world, client):
+    """Whether a server can be had by one more client beside `client`, in pools of two."""
+    return world.postern is None or world.postern.settings["pool"]["size"] > 1
+
+
+# --- settings ---
+
+
+@pytest.mark.parametrize("change", [
+    "set work_mem = '9MB'", "set session work_mem = '9MB'",
+    "select set_config('work_mem', '9MB', false)"])
+def test_a_setting_follows_its_session_and_reaches_nobody_else(two, change):
+    first, second = two
+    before = second.value("show work_mem")
+    first.run(change)
+    for _ in range(4):
+        assert first.value("show work_mem") == "9MB"
+        assert second.value("show work_mem") == before
+    first.run("reset work_mem")
+    assert first.value("show work_mem") == before
+
+
+def test_a_setting_through_bind_parameters_follows_its_session(two):
+    first, second = two
+    answer = first.prepared("select set_config($1, $2, false)", ["work_mem", "17MB"])
+    assert answer.rows == [("17MB",)]
+    for _ in range(3):
+        assert second.value("show work_mem") != "17MB"
+        assert first.value("show work_mem") == "17MB"
+
+
+def test_settings_of_two_clients_do_not_mix(two):
+    first, second = two
+    first.run("set timezone = 'Asia/Tokyo'", "set datestyle = 'German'", "set my.name = 'first'")
+    second.run("set timezone = 'America/Lima'", "set my.name = 'second'")
+    for _ in range(4):
+        assert first.value("show timezone") == "Asia/Tokyo"
+        assert first.value("select current_setting('my.name')") == "first"
+        assert first.value("select '2024-02-29'::date") == "29.02.2024"
+        assert second.value("show timezone") == "America/Lima"
+        assert second.value("select current_setting('my.name')") == "second"
+        assert second.value("select '2024-02-29'::date") == "2024-02-29"
+
+
+def test_rollback_undoes_a_setting_for_the_session_too(two):
+    first, second = two
+    first.run("set work_mem = '5MB'")
+    first.run("begin", "set work_mem = '6MB'", "select 1")
+    assert first.value("show work_mem") == "6MB"
+    first.run("rollback")
+    second.run("select 1")
+    assert first.value("show work_mem") == "5MB"
+
+
+def test_a_failed_transaction_undoes_its_settings(two):
+    first, second = two
+    first.run("set work_mem = '5MB'", "begin", "set work_mem = '6MB'")
+    assert first.query("select 1/0").code == "22012"
+    assert first.run("commit") == "ROLLBACK"
+    second.run("select 1")
+    assert first.value("show work_mem") == "5MB"
+
+
+def test_rollback_to_a_savepoint_undoes_settings_made_after_it(two):
+    first, second = two
+    first.run("begin", "set work_mem = '5MB'", "savepoint s", "set work_mem = '6MB'",
+              "rollback to s")
+    assert first.value("show work_mem") == "5MB"
+    first.run("commit")
+    second.run("select 1")
+    assert first.value("show work_mem") == "5MB"
+
+
+def test_set_local_ends_with_its_transaction(two):
+    first, second = two
+    before = first.value("show work_mem")
+    first.run("begin", "set local work_mem = '6MB'")
+    assert first.value("show work_mem") == "6MB"
+    first.run("commit")
+    assert first.value("show work_mem") == before
+    assert second.value("show work_mem") == before
+
+
+def test_a_setting_among_several_statements_follows(two):
+    first, second = two
+    first.query("set work_mem = '5MB'; select 1")
+    second.run("select 1")
+    assert first.value("show work_mem") == "5MB"
+
+
+def test_a_refused_setting_changes_nothing(two):
+    first, second = two
+    first.run("set work_mem = '5MB'")
+    assert first.query("set work_mem = 'nonsense'").code == "22023"
+    second.run("select 1")
+    assert first.value("show work_mem") == "5MB"
+
+
+def test_a_setting_hidden_in_a_function_stays_with_its_session(two, world):
+    first, second = two
+    first.run("select set_quietly('18MB')")
+    assert first.value("show work_mem") == "18MB"
+    if lent(world, first):
+        assert second.value("show work_mem") != "18MB"
+    first.close()
+    for _ in range(3):
+        assert second.value("show work_mem") != "18MB"
+
+
+def test_role_follows_its_session(two, world):
+    first, second = two
+    world.pg.run("GRANT alice TO app")
+    first.run("set role alice")
+    assert first.value("select current_user") == "alice"
+    assert second.value("select current_user") == "app"
+    assert first.value("select current_user") == "alice"
+    first.run("reset role")
+    assert first.value("select current_user") == "app"
+
+
+def test_a_poisoned_default_does_not_reach_the_next_client(world):
+    for change in ("set default_transaction_read_only = on", "set statement_timeout = '1ms'",
+                   "set search_path = two"):
+        with world.client() as client:
+            client.run(change)
+        with world.client() as client:
+            assert client.value("show default_transaction_read_only") == "off"
+            assert client.value("show statement_timeout") == "0"
+            assert client.value("show search_path") == '"$user", public'
+
+
+def test_discard_all_gives_the_startup_settings_back(world):
+    with world.client(TimeZone="Asia/Tokyo") as client:
+        client.run("set timezone = 'America/Lima'", "set work_mem = '5MB'", "discard all")
+        assert client.value("show timezone") == "Asia/Tokyo"
+        assert client.value("show work_mem") == "4MB"
+
+
+def test_reset_all_gives_the_startup_settings_back(world):
+    with world.client(TimeZone="Asia/Tokyo") as client:
+        client.run("set timezone = 'America/Lima'", "reset all")
+        assert client.value("show timezone") == "Asia/Tokyo"
+
+
+def test_a_set_shows_in_parameter_status_once_it_is_accepted(two):
+    first, _ = two
+    first.run("set application_name = 'renamed'")
+    assert first.parameters["application_name"] == "renamed"
+    assert first.value("show application_name") == "renamed"
+
+
+# --- prepared statements ---
+
+
+def test_prepared_statements_of_one_name_belong_to_their_sessions(two):
+    first, second = two
+    first.send(parse("s", "select 'first'"), sync())
+    first.expect("1 Z")
+    second.send(parse("s", "select 'second'"), sync())
+    second.expect("1 Z")
+    for _ in range(3):
+        for client, wanted in ((first, "first"), (second, "second")):
+            client.send(bind("", "s"), execute(), sync())
+            assert Answer(client.expect("2 D C Z")).rows == [(wanted,)]
+
+
+def test_one_text_prepared_under_two_search_paths_reads_two_tables(two):
+    first, second = two
+    first.run("set search_path = one")
+    second.run("set search_path = two")
+    for client in two:
+        client.send(parse("p", "select * from place"), sync())
+        client.expect("1 Z")
+    for _ in range(3):
+        first.send(bind("", "p"), execute(), sync())
+        assert Answer(first.expect("2 D C Z")).rows == [("1",)]
+        second.send(bind("", "p"), execute(), sync())
+        assert Answer(second.expect("2 D C Z")).rows == [("two", "2")]
+
+
+def test_prepared_statements_survive_a_change_of_search_path(two):
+    first, _ = two
+    first.run("set search_path = one")
+    first.send(parse("p", "select * from place"), bind("", "p"), execute(), sync())
+    assert Answer(first.expect("1 2 D C Z")).rows == [("1",)]
+    first.run("set search_path = two")
+    first.send(bind("", "p"), execute(), sync())
+    assert first.receive().tag == "E", "PostgreSQL: cached plan must not change result type"
+    first.until("Z")
+
+
+def test_more_prepared_statements_than_a_server_keeps(world):
+    with world.client() as client:
+        count = 450
+        for at in range(0, count, 50):
+            client.send(*[parse(f"s{n}", f"select {n}") for n in range(at, at + 50)], sync())
+            client.until("Z")
+        client.send(*[part for n in range(count) for part in (bind("", f"s{n}"), execute())], sync())
+        rows = Answer(client.until("Z")).rows
+        assert rows == [(str(n),) for n in range(count)]
+
+
+def test_a_statement_named_like_one_of_posterns_own(two, world):
+    first, second = two
+    first.send(parse("s", "select 'plain'"), bind("", "s"), execute(), sync())
+    first.until("Z")
+    own = [name for name, in world.pg.run(
+        "select name from pg_stat_activity, pg_prepared_statements")] or ["postern_1", "p1", "S_1"]
+    for name in own[:5]:
+        second.send(parse(name, "select 'mine'"), bind("", name), execute(), close("S", name), sync())
+        assert Answer(second.until("Z")).rows == [("mine",)]
+    first.send(bind("", "s"), execute(), sync())
+    assert Answer(first.until("Z")).rows == [("plain",)]
+
+
+# --- what pins a session to its server ---
+
+
+def test_a_temporary_table_stays_with_its_session(two, world):
+    first, second = two
+    first.run("create temp table mine(a int)", "insert into mine values (1)")
+    for _ in range(3):
+        assert first.value("select a from mine") == "1"
+        if lent(world, first):
+            assert second.query("select a from mine").code == "42P01"
+    first.close()
+    assert second.query("select a from mine").code == "42P01"
+    second.run("create temp table mine(b text)", "discard all")
+
+
+def test_a_temporary_table_shadows_for_its_session_alone(two, world):
+    first, second = two
+    assert first.value("select a from t") == "1"
+    first.run("create temp table t(a text)", "insert into t values ('shadow')")
+    for _ in range(3):
+        assert first.value("select a from t") == "shadow"
+        if lent(world, first):
+            assert second.value("select a from t") == "1"
+    first.run("drop table t")
+    assert first.value("select a from t") == "1"
+    assert second.value("select a from t") == "1" if lent(world, first) else True
+
+
+def test_an_advisory_lock_is_held_until_it_is_unlocked(two, world):
+    if not lent(world, two[0]):
+        pytest.skip("needs a second server")
+    first, second = two
+    first.run("select pg_advisory_lock(99)")
+    for _ in range(3):
+        assert second.value("select pg_try_advisory_lock(99)") == "f"
+        assert first.value("select 1") == "1"
+    assert first.value("select pg_advisory_unlock(99)") == "t"
+    assert second.value("select pg_try_advisory_lock(99)") == "t"
+    assert second.value("select pg_advisory_unlock(99)") == "t"
+
+
+def test_an_advisory_lock_goes_with_its_client(world):
+    with world.client() as client:
+        client.run("select pg_advisory_lock(98)")
+    eventually(lambda: world.pg.value(
+        "select count(*) from pg_locks where locktype = 'advisory' and objid = 98") == 0)
+
+
+def test_a_cursor_with_hold_outlives_its_transaction(two):
+    first, second = two
+    first.run("begin", "declare h cursor with hold for select g from generate_series(1, 5) g",
+              "commit")
+    assert first.rows("fetch 2 from h") == [("1",), ("2",)]
+    assert first.rows("fetch 2 from h") == [("3",), ("4",)]
+    first.run("close h")
+    assert second.query("fetch 1 from h").code == "34000"
+
+
+def test_a_sql_prepared_statement_stays_with_its_session(two, world):
+    first, second = two
+    first.run("prepare mine as select 'mine'")
+    for _ in range(3):
+        assert first.value("execute mine") == "mine"
+        if lent(world, first):
+            assert second.query("execute mine").code == "26000"
+    first.close()
+    assert second.query("execute mine").code == "26000"
+
+
+def test_listen_gets_what_others_notify(two, world):
+    if not lent(world, two[0]):
+        pytest.skip("needs a second server")
+    first, second = two
+    first.run("listen news")
+    second.run("notify news, 'hello'")
+    message = first.receive()
+    assert message.tag == "A" and b"news\0hello\0" in message.body
+    first.run("unlisten news")
+    second.run("notify news, 'again'")
+    assert first.silent(0.2)
+    assert second.silent()
+
+
+def test_listen_does_not_outlive_its_client(world):
+    with world.client() as client:
+        client.run("listen lost")
+    with world.client() as client:
+        client.run("notify lost, 'x'")
+        assert client.silent(0.2)
+        assert client.rows("select * from pg_listening_channels()") == []
+
+
+def test_an_open_transaction_goes_with_its_client(world):
+    client = world.client()
+    client.run("begin", "insert into t values (77)")
+    client.drop()
+    with world.client() as other:
+        assert other.value("select count(*) from t where a = 77") == "0"
+        assert other.status == "I"
+
+
+# --- the pool ---
+
+
+def test_more_clients_than_servers(world):
+    clients = [world.client() for _ in range(12)]
+    for round_ in range(3):
+        for number, client in enumerate(clients):
+            client.send(query(f"select {number} + {round_}"))
+        for number, client in enumerate(clients):
+            assert Answer(client.until("Z")).rows == [(str(number + round_),)]
+    for client in clients:
+        client.close()
+
+
+@pytest.mark.needs_postern
+def test_no_more_servers_than_the_pools_size(world):
+    clients = [world.client() for _ in range(8)]
+    for client in clients:
+        client.send(query("select pg_sleep(0.05), 'size'"))
+    seen = world.pg.value(
+        "select count(*) from pg_stat_activity where usename = 'app' and backend_type = 'client backend'")
+    for client in clients:
+        client.until("Z")
+        client.close()
+    assert seen <= world.postern.settings["pool"]["size"]
+
+
+@pytest.mark.needs_postern
+def test_a_transaction_without_statements_needs_no_server(world):
+    with world.relay.counting("") as passed, world.client() as client:
+        before = passed()
+        for _ in range(5):
+            assert client.run("begin", "commit") == "COMMIT"
+            assert client.run("start transaction", "rollback") == "ROLLBACK"
+        assert passed() == before
+
+
+def eventually(condition, seconds=10):
+    end = time.monotonic() + seconds
+    while not condition():
+        assert time.monotonic() < end, "did not come true in time"
+        time.sleep(0.02)

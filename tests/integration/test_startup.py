@@ -1,0 +1,217 @@
+"""From the first byte to the first ReadyForQuery: what is asked, answered, announced and refused."""
+
+import re
+import socket
+import struct
+
+import pytest
+from harness import wire
+from harness.wire import Client, Refused, gss_request, query, ssl_request, startup
+from harness.world import World, both_ways
+
+
+@pytest.fixture(scope="module")
+def world():
+    with World() as one:
+        yield one
+
+
+def test_ssl_request_is_answered_with_n_and_startup_goes_on(world):
+    with world.client(login=False) as client:
+        client.raw(ssl_request())
+        assert client.byte() == b"N"
+        client.raw(startup(user="app", database="app"))
+        client.finish_startup()
+        assert client.value("select 1") == "1"
+
+
+@pytest.mark.needs_postern
+def test_gss_request_is_answered_with_n_and_startup_goes_on(world):
+    with world.client(login=False) as client:
+        client.raw(gss_request())
+        assert client.byte() == b"N"
+        client.raw(startup(user="app", database="app"))
+        client.finish_startup()
+
+
+@pytest.mark.needs_postern
+def test_gss_then_ssl_then_startup_on_one_connection(world):
+    with world.client(login=False) as client:
+        client.raw(gss_request())
+        assert client.byte() == b"N"
+        client.raw(ssl_request())
+        assert client.byte() == b"N"
+        client.raw(startup(user="app", database="app"))
+        client.finish_startup()
+
+
+def test_startup_stuffed_behind_ssl_request_is_not_taken_as_encrypted(world):
+    """Bytes behind an SSLRequest are dropped with the connection, or served as the plain text that
+    they are once N was answered; PostgreSQL does the latter. Either way nothing hangs."""
+    with world.client(login=False) as client:
+        client.raw(ssl_request() + startup(user="app", database="app"))
+        assert client.byte() == b"N"
+        try:
+            client.finish_startup()
+        except (wire.Closed, ConnectionError, Refused):
+            pass
+
+
+@pytest.mark.parametrize("user,password", [("app", "app-secret"), ("md5_user", "md5-secret"),
+                                           ("trust_user", "any")])
+def test_users_log_in_by_their_method(world, user, password):
+    with world.client(user=user, password=password) as client:
+        assert client.value("select current_user") == user
+
+
+def test_unix_socket(world):
+    address = world.postern.socket_address if world.postern else world.pg.socket_address
+    with Client(address) as client:
+        assert client.value("select current_user") == "app"
+
+
+def test_wrong_password_is_28P01(world):
+    with pytest.raises(Refused) as refused:
+        world.client(password="wrong")
+    assert refused.value.code == "28P01"
+    assert refused.value.fields["S"] == "FATAL"
+
+
+def test_empty_password_is_28P01(world):
+    with pytest.raises(Refused) as refused:
+        world.client(password="")
+    assert refused.value.code == "28P01"
+
+
+def test_unknown_user_fails_like_a_wrong_password(world):
+    """Nobody learns from the answer whether a login exists."""
+    with pytest.raises(Refused) as refused:
+        world.client(user="nobody_of_that_name")
+    assert refused.value.code == "28P01"
+    assert refused.value.fields["M"] == (
+        'password authentication failed for user "nobody_of_that_name"')
+
+
+def test_unknown_database_is_3D000(world):
+    with pytest.raises(Refused) as refused:
+        world.client(database="no_such_database")
+    assert refused.value.code == "3D000"
+
+
+def test_startup_without_user_is_refused(world):
+    with world.client(login=False) as client:
+        client.raw(startup(database="app"))
+        message = client.receive()
+        assert message.tag == "E"
+        assert wire.fields_of(message)["C"] == "28000"
+        assert client.gone()
+
+
+def test_announced_parameters_equal_postgresqls(world):
+    with world.direct() as direct, world.client() as client:
+        assert client.parameters == direct.parameters
+
+
+def test_announced_parameters_follow_the_startup_packet(world):
+    wanted = {"client_encoding": "LATIN1", "DateStyle": "German", "application_name": "a b",
+              "TimeZone": "Asia/Tokyo"}
+    with world.direct(**wanted) as direct, world.client(**wanted) as client:
+        assert client.parameters == direct.parameters
+        assert client.value("show timezone") == "Asia/Tokyo"
+
+
+@pytest.mark.parametrize("options", [
+    "-c extra_float_digits=0", "--extra-float-digits=0", "-cextra_float_digits=0",
+    r"-c application_name=a\ b", "-c search_path=pg_catalog,public -c work_mem=5MB"])
+def test_startup_options_apply(world, options):
+    def script(client):
+        client.query("show extra_float_digits")
+        client.query("show application_name")
+        client.query("show search_path")
+        client.query("show work_mem")
+
+    both_ways(world, script, options=options)
+
+
+def test_startup_parameter_that_postgresql_refuses_is_refused(world):
+    for parameters in ({"no_such_parameter": "1"}, {"DateStyle": "nonsense"}):
+        with pytest.raises(Refused) as direct:
+            world.direct(**parameters).query("select 1")
+        code = None
+        try:
+            with world.client(**parameters) as client:
+                code = client.query("select 1").code
+        except Refused as refused:
+            code = refused.code
+        assert code == direct.value.code
+
+
+def test_protocol_minor_version_is_negotiated(world):
+    """A client that asks for 3.2 and an unknown protocol option gets one NegotiateProtocolVersion."""
+    body = struct.pack("!i", 3 << 16 | 2)
+    for name, value in (("user", "app"), ("database", "app"), ("_pq_.nonsense", "1")):
+        body += wire.text(name) + wire.text(value)
+    packet = struct.pack("!i", len(body) + 5) + body + b"\0"
+
+    answers = []
+    for connect in (world.direct, world.client):
+        with connect(login=False) as client:
+            client.raw(packet)
+            client.finish_startup()
+            answers.append([one for one in client.transcript if one.tag == "v"])
+            assert client.value("select 1") == "1"
+    assert len(answers[1]) == 1
+    assert answers[1] == answers[0]
+
+
+@pytest.mark.parametrize("length", [0, 3, 4, 7, 0x7FFFFFFF, 0x80000000, 0xFFFFFFFF, 10_001])
+def test_startup_with_an_impossible_length_ends_the_connection(world, length):
+    with world.client(login=False) as client:
+        client.raw(struct.pack("!I", length) + struct.pack("!i", 196608) + b"user\0app\0\0")
+        client.socket.shutdown(socket.SHUT_WR)
+        assert client.gone()
+
+
+@pytest.mark.parametrize("length", [0, 3, 0x7FFFFFFF, 0x80000000, 0xFFFFFFFF])
+def test_message_with_an_impossible_length_ends_the_connection(world, length):
+    with world.client() as client:
+        client.raw(b"Q" + struct.pack("!I", length) + b"select 1\0")
+        assert client.gone()
+
+
+def test_unknown_message_type_ends_the_connection(world):
+    with world.client() as client:
+        client.raw(wire.frame("y", b""))
+        message = client.receive()
+        assert message.tag == "E"
+        assert wire.fields_of(message)["C"] == "08P01"
+        assert client.gone()
+
+
+def test_unknown_protocol_major_version_is_refused(world):
+    with world.client(login=False) as client:
+        client.raw(struct.pack("!ii", 8, 2 << 16))
+        assert client.gone()
+
+
+def test_second_startup_during_sasl_is_fatal(world):
+    with world.client(login=False) as client:
+        client.raw(startup(user="app", database="app"))
+        assert client.receive().tag == "R"
+        client.raw(startup(user="alice", database="app"))
+        assert client.gone()
+        assert not [one for one in client.transcript if one.tag == "Z"]
+
+
+@pytest.mark.needs_postern
+def test_query_before_login_is_not_run(world):
+    with world.relay.counting("'before login'") as passed:
+        with world.client(login=False) as client:
+            client.raw(startup(user="app", database="app") + query("select 'before login'"))
+            assert client.gone()
+        assert passed() == 0
+
+
+def test_version_is_the_servers(world):
+    with world.client() as client:
+        assert re.match(r"PostgreSQL \d+", client.value("select version()"))
