@@ -1,0 +1,73 @@
+// SHOW CONFIG: the values in force beside their defaults, never a password.
+
+#include "admin/show.hpp"
+#include "admin/table.hpp"
+
+namespace postern::admin {
+
+namespace {
+
+std::string text(bool value) {
+    return value ? "true" : "false";
+}
+
+std::string text(std::chrono::milliseconds value) {
+    return fmt::format("{}ms", value.count());
+}
+
+template <std::unsigned_integral Number>
+std::string text(Number value) {
+    return fmt::to_string(value);
+}
+
+std::string text(session::rls_mode value) {
+    return value == session::rls_mode::required ? "required" : "optional";
+}
+
+std::string text(const std::vector<std::string>& values) {
+    return fmt::format("{}", fmt::join(values, ", "));
+}
+
+std::string text(const std::vector<session::listener>& values) {
+    std::vector<std::string> all;
+    for (const auto& one : values)
+        all.push_back(fmt::format("{} port {}", one.address, one.port));
+    return text(all);
+}
+
+}  // namespace
+
+session::console_reply show_config(const console_source& source) {
+    table rows;
+    rows.columns(column_type::text, {"key", "value", "default", "changeable"});
+    const auto settings = source.settings();
+    const session::settings standard;
+    const auto add = [&](const char* key, const auto& value, const auto& usual, const char* can) {
+        rows.row({key, text(value), text(usual), can});
+    };
+    // What RELOAD takes over is changeable.
+    const auto& now = *settings;
+    add("admin.users", now.admin_users, standard.admin_users, "yes");
+    rows.row({"auth_query", now.auth_query, "", "yes"});
+    add("cache.enabled", now.cache_enabled, standard.cache_enabled, "yes");
+    add("cache.memory", now.near_bytes_max, standard.near_bytes_max, "no");
+    add("identity.trust.client_set",
+        now.identity.trust_client_set,
+        standard.identity.trust_client_set,
+        "yes");
+    add("identity.trust.startup_parameters",
+        now.identity.trust_startup_parameters,
+        standard.identity.trust_startup_parameters,
+        "yes");
+    add("identity.variables", now.identity.variables, standard.identity.variables, "yes");
+    add("limits.clients", now.clients_max, standard.clients_max, "yes");
+    add("limits.drain_timeout", now.drain_timeout, standard.drain_timeout, "yes");
+    add("limits.login_timeout", now.login_timeout, standard.login_timeout, "yes");
+    add("limits.statement_size", now.statement_bytes_max, standard.statement_bytes_max, "yes");
+    add("listen", now.listeners, standard.listeners, "no");
+    add("rls", now.rls, standard.rls, "yes");
+    add("threads", now.threads, standard.threads, "no");
+    return rows.take();
+}
+
+}  // namespace postern::admin
