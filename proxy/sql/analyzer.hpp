@@ -17,9 +17,9 @@ namespace postern::sql {
 class analyzer {
 public:
     struct limits {
-        std::size_t text_bytes_max = std::size_t{16} << 20;   ///< bytes of texts remembered
-        std::size_t shape_count_max = 8192;                   ///< shapes remembered
-        std::size_t parse_size_max = std::size_t{1} << 20;    ///< longer texts are not understood
+        std::size_t text_bytes_max = std::size_t{16} << 20;  ///< bytes of texts remembered
+        std::size_t shape_count_max = 8192;                  ///< shapes remembered
+        std::size_t parse_size_max = std::size_t{1} << 20;   ///< longer texts are not understood
     };
 
     analyzer();
@@ -29,8 +29,8 @@ public:
     analyzer& operator=(const analyzer&) = delete;
 
     /// Never null and never fails: what can't be parsed is `understood == false`.
-    /// `text` is assumed to be lexed with standard_conforming_strings = on; a session that has it off
-    /// must call analyze_uncached_unknown() instead.
+    /// `text` is assumed to be lexed with standard_conforming_strings = on; a session that has it
+    /// off must call analyze_uncached_unknown() instead.
     analysis_ptr analyze(std::string_view text);
 
     /// What a text counts as when nothing about it may be believed.
@@ -55,7 +55,8 @@ text_facts parse_facts(std::string_view text);
 std::uint64_t fingerprint(std::string_view text);
 
 /// Whether `value`, as the input of some type, could depend on the current time ('now', 'today',
-/// 'tomorrow', 'yesterday' anywhere as a word, in any case). For constants and text-format parameters.
+/// 'tomorrow', 'yesterday' anywhere as a word, in any case). For constants and text-format
+/// parameters.
 bool depends_on_time(std::string_view value) noexcept;
 
 }  // namespace postern::sql

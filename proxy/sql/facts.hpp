@@ -22,10 +22,10 @@ enum class statement_kind : std::uint8_t {
     merge,
     copy_from,
     copy_to,
-    explain,  ///< with or without ANALYZE; the inner statement's facts are merged in
-    begin,    ///< BEGIN, START TRANSACTION
-    commit,   ///< COMMIT, END
-    rollback, ///< ROLLBACK, ABORT
+    explain,   ///< with or without ANALYZE; the inner statement's facts are merged in
+    begin,     ///< BEGIN, START TRANSACTION
+    commit,    ///< COMMIT, END
+    rollback,  ///< ROLLBACK, ABORT
     savepoint,
     release_savepoint,
     rollback_to_savepoint,
@@ -39,8 +39,8 @@ enum class statement_kind : std::uint8_t {
     listen,
     unlisten,
     notify,
-    prepare,     ///< SQL PREPARE; the inner statement's facts are merged in
-    execute,     ///< SQL EXECUTE; what it runs is not visible in the text
+    prepare,  ///< SQL PREPARE; the inner statement's facts are merged in
+    execute,  ///< SQL EXECUTE; what it runs is not visible in the text
     deallocate,
     declare_cursor,
     fetch,
@@ -89,9 +89,11 @@ struct setting_change {
     };
     action what = action::assign;
     bool local = false;  ///< SET LOCAL, or set_config(…, true)
-    std::string name;    ///< lower case; "role", "session_authorization", "timezone" as PostgreSQL names them
+    std::string
+        name;  ///< lower case; "role", "session_authorization", "timezone" as PostgreSQL names them
     std::string value;
-    /// For set_config($1, $2, …): 1-based parameter numbers that supply name and value, 0 = constant.
+    /// For set_config($1, $2, …): 1-based parameter numbers that supply name and value, 0 =
+    /// constant.
     std::uint16_t name_parameter = 0;
     std::uint16_t value_parameter = 0;
 };
@@ -115,7 +117,8 @@ std::string_view name(pin_cause cause) noexcept;
 struct statement_facts {
     statement_kind kind = statement_kind::not_understood;
 
-    /// reason::none when the text alone does not speak against caching; only a select can have that.
+    /// reason::none when the text alone does not speak against caching; only a select can have
+    /// that.
     reason why_not = reason::not_understood;
     std::string why_not_detail;  ///< what spoke against it: a function's name, a clause
 
@@ -124,25 +127,30 @@ struct statement_facts {
     std::vector<name_use> operators;      ///< distinct operator names used
     std::vector<name_use> types;          ///< distinct type names cast to or declared
     std::vector<std::string> current_settings;  ///< names read by current_setting('constant')
+    /// Distinct last parts of qualified column references and field selections: `t.f` and `(x).f`
+    /// call the function f(t) where t has no such column (manual §4.2.4, functional notation).
+    std::vector<std::string> attributes;
 
     bool writes_everything = false;  ///< must count as having written every table
     bool changes_catalog = false;    ///< DDL: the catalog snapshot is out of date once it commits
-    bool takes_locks = false;        ///< FOR UPDATE …, LOCK TABLE: the transaction is no longer clean
-    bool refuses_transaction = false;///< VACUUM, CREATE DATABASE, CREATE INDEX CONCURRENTLY …
-    bool is_multi_row_copy = false;  ///< COPY … FROM STDIN or TO STDOUT: the copy sub-protocol follows
+    bool takes_locks = false;  ///< FOR UPDATE …, LOCK TABLE: the transaction is no longer clean
+    bool refuses_transaction = false;  ///< VACUUM, CREATE DATABASE, CREATE INDEX CONCURRENTLY …
+    bool is_multi_row_copy =
+        false;  ///< COPY … FROM STDIN or TO STDOUT: the copy sub-protocol follows
 
     std::vector<setting_change> settings;
     /// The statement is exactly a SELECT of set_config() calls and nothing else, so that it can be
     /// answered without a server when all its settings are identity settings.
     bool only_set_config = false;
+    std::vector<std::string> output_names;  ///< of only_set_config: its columns' names
     pin_cause pin = pin_cause::none;
     std::string pin_detail;  ///< for example the function's name
 
     // Transaction control.
-    std::string isolation;           ///< of BEGIN or SET TRANSACTION, lower case; empty: not said
-    bool read_only = false;          ///< BEGIN READ ONLY
+    std::string isolation;   ///< of BEGIN or SET TRANSACTION, lower case; empty: not said
+    bool read_only = false;  ///< BEGIN READ ONLY
     bool has_transaction_modes = false;  ///< BEGIN said anything beyond READ COMMITTED READ WRITE
-    bool chain = false;              ///< COMMIT/ROLLBACK AND CHAIN
+    bool chain = false;                  ///< COMMIT/ROLLBACK AND CHAIN
 
     /// Savepoint, prepared statement (PREPARE, EXECUTE, DEALLOCATE; empty = ALL), cursor, channel.
     std::string object_name;
@@ -156,7 +164,8 @@ struct text_facts {
     std::vector<statement_facts> statements;
     /// libpg_query's fingerprint; equal for texts that differ in constants only. 0: not parsed.
     std::uint64_t fingerprint = 0;
-    /// False: nothing in `statements` may be believed; forward, everything written, pin unknown_effect.
+    /// False: nothing in `statements` may be believed; forward, everything written, pin
+    /// unknown_effect.
     bool understood = false;
 };
 
@@ -167,7 +176,8 @@ struct analysis {
     bool has_time_constant = false;
     /// What a leading comment /* postern:… */ says; "bypass" is the one known word.
     bool hint_bypass = false;
-    /// Unique among all analyses that this process ever made; a cheap key for what is derived from it.
+    /// Unique among all analyses that this process ever made; a cheap key for what is derived from
+    /// it.
     std::uint64_t id = 0;
 };
 

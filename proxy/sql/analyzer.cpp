@@ -1,0 +1,119 @@
+#include "sql/analyzer.hpp"
+
+#include "base/hash.hpp"
+#include "sql/lexer.hpp"
+#include "sql/parse.hpp"
+#include "sql/text_table.hpp"
+
+#include <array>
+#include <atomic>
+#include <limits>
+#include <string>
+#include <utility>
+
+namespace postern::sql {
+
+namespace {
+
+std::uint64_t next_id() noexcept {
+    static std::atomic<std::uint64_t> last{0};
+    return ++last;
+}
+
+/// All that is known of a shape, or of a text that has none. Texts that differ neither in facts,
+/// nor in what their constants and their leading comment add, share one analysis and so its id.
+class variants {
+public:
+    variants(std::shared_ptr<const text_facts> facts, bool always_time_constant)
+        : facts_(std::move(facts))
+        , always_time_constant_(always_time_constant) {}
+
+    analysis_ptr get(bool has_time_constant, bool hint_bypass) {
+        has_time_constant = has_time_constant || always_time_constant_;
+        const std::size_t which = (has_time_constant ? 1U : 0U) + (hint_bypass ? 2U : 0U);
+        analysis_ptr& made = made_.at(which);
+        if (made == nullptr) {
+            made = std::make_shared<const analysis>(
+                analysis{facts_, has_time_constant, hint_bypass, next_id()});
+        }
+        return made;
+    }
+
+private:
+    std::shared_ptr<const text_facts> facts_;
+    bool always_time_constant_;  ///< a constant that stayed in the shape depends on the time
+    std::array<analysis_ptr, 4> made_;
+};
+
+}  // namespace
+
+struct analyzer::state {
+    explicit state(limits limits_given)
+        : bounds(limits_given)
+        , texts({limits_given.text_bytes_max, std::numeric_limits<std::size_t>::max()})
+        , shapes({std::numeric_limits<std::size_t>::max(), limits_given.shape_count_max}) {}
+
+    limits bounds;
+    counts seen;
+    text_table<analysis_ptr> texts;
+    text_table<variants> shapes;
+    std::string key;  ///< kept between calls so that scanning a text allocates nothing
+};
+
+analyzer::analyzer()
+    : analyzer(limits{}) {}
+
+analyzer::analyzer(limits bounds)
+    : state_(std::make_unique<state>(bounds)) {}
+
+analyzer::~analyzer() = default;
+
+analysis_ptr analyzer::analyze(std::string_view text) {
+    state& self = *state_;
+    if (text.size() > self.bounds.parse_size_max) return unknown();
+    const hash128 text_hash = hash_bytes(text);
+    if (const analysis_ptr* known = self.texts.find(text_hash, text)) {
+        ++self.seen.text_hits;
+        return *known;
+    }
+    const text_scan scan = scan_text(text, self.key);
+    hash128 shape_hash;
+    if (scan.has_shape) {
+        shape_hash = hash_bytes(self.key);
+        if (variants* shape = self.shapes.find(shape_hash, self.key)) {
+            ++self.seen.shape_hits;
+            analysis_ptr found = shape->get(scan.lifted_time_constant, scan.hint_bypass);
+            self.texts.insert(text_hash, text, found);
+            return found;
+        }
+    }
+    ++self.seen.parses;
+    parsed_text parsed = parse_text(text);
+    const bool has_time_constant = parsed.has_time_constant || scan.lifted_time_constant;
+    const bool is_shape = scan.has_shape && parsed.facts.understood && !scan.lifted_time_constant;
+    // Where a lifted constant depends on the time, whether one that stayed does too is not known:
+    // such a text is remembered by itself.
+    variants made(
+        std::make_shared<const text_facts>(std::move(parsed.facts)),
+        parsed.has_time_constant);
+    analysis_ptr found = made.get(has_time_constant, scan.hint_bypass);
+    if (is_shape) self.shapes.insert(shape_hash, self.key, std::move(made));
+    self.texts.insert(text_hash, text, found);
+    return found;
+}
+
+analysis_ptr analyzer::unknown() {
+    static const analysis_ptr all_unknown = [] {
+        auto facts = std::make_shared<text_facts>();
+        facts->statements.push_back(unknown_statement());
+        return std::make_shared<const analysis>(
+            analysis{std::move(facts), false, false, next_id()});
+    }();
+    return all_unknown;
+}
+
+analyzer::counts analyzer::statistics() const noexcept {
+    return state_->seen;
+}
+
+}  // namespace postern::sql
