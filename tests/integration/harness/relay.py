@@ -39,6 +39,10 @@ class Hold:
     def release(self):
         self._relay._release(self)
 
+    def pass_on(self, size):
+        """Lets the first bytes of a held answer through and keeps the rest."""
+        self._relay._pass_on(self.link, size)
+
     def __enter__(self):
         return self
 
@@ -147,6 +151,11 @@ class Relay:
                 with contextlib.suppress(OSError):
                     self._deliver(link.client, held, self.slice_answers)
             self._changed.notify_all()
+
+    def _pass_on(self, link, size):
+        with self._changed:
+            part, link.held_answers = link.held_answers[:size], link.held_answers[size:]
+            self._deliver(link.client, part, self.slice_answers)
 
     def _caught(self, link, text, answers):
         for hold in self._holds:
