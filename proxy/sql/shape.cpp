@@ -45,6 +45,18 @@ bool reads_constants(std::string_view name) noexcept {
     return is_word(name, "set_config") || is_word(name, "current_setting");
 }
 
+/// Words whose number in brackets PostgreSQL 15's grammar looks at itself: float(24) and float(25)
+/// are two types, and the precision of CURRENT_TIME(n) is no constant of the tree.
+bool keeps_number(std::string_view name) noexcept {
+    static constexpr std::array<std::string_view, 5> words{
+        "float",
+        "current_time",
+        "current_timestamp",
+        "localtime",
+        "localtimestamp"};
+    return is_any(name, words);
+}
+
 bool has_lift_byte(std::string_view text) noexcept {
     return std::any_of(text.begin(), text.end(), [](char c) { return c > '\0' && c <= '\x03'; });
 }
@@ -65,10 +77,8 @@ public:
         if (part.space_before && !key_.empty()) key_ += ' ';
         if (!append(part)) return false;
         ended_ = ended_ || part.text == ";";
-        // float(24) and float(25) are two types: the one place where PostgreSQL 15's grammar looks
-        // at a number's value.
-        after_float_paren_ = after_float_ && part.text == "(";
-        after_float_ = part.kind == token_kind::word && is_word(part.text, "float");
+        after_numbered_paren_ = after_numbered_ && part.text == "(";
+        after_numbered_ = part.kind == token_kind::word && keeps_number(part.text);
         return true;
     }
 
@@ -81,7 +91,7 @@ private:
         case token_kind::unicode_quote: return false;
         case token_kind::integer:
         case token_kind::decimal:
-            if (after_float_paren_) {
+            if (after_numbered_paren_) {
                 key_ += part.text;
             } else {
                 key_ += part.kind == token_kind::integer ? lifted_integer : lifted_decimal;
@@ -109,8 +119,8 @@ private:
     std::string& key_;
     bool ended_ = false;
     bool after_quote_ = false;
-    bool after_float_ = false;
-    bool after_float_paren_ = false;
+    bool after_numbered_ = false;
+    bool after_numbered_paren_ = false;
     bool lifted_time_constant_ = false;
 };
 
