@@ -13,7 +13,8 @@ import time
 import asyncpg
 import psycopg2
 
-CLIENTS = 8
+CLIENTS = 6
+STALLED_SECONDS = 60
 
 
 class Known:
@@ -93,6 +94,7 @@ class Totals:
         self.latencies_by_kind = {}
         self.reads = 0
         self.writes = 0
+        self.operations = 0
         self.requests = 0
         self.conflicts = 0
         self.seconds = 0.0
@@ -171,7 +173,7 @@ class Checkers:
             await connection.close()
         for connection in self.psycopg2:
             connection.close()
-        self.threads.shutdown()
+        self.threads.shutdown(wait=False)  # one that hangs ends with its server
 
     def next_driver(self):
         self.turn += 1
@@ -216,6 +218,7 @@ class Client:
 
     async def run(self, operations):
         for operation in operations:
+            self.totals.operations += 1
             if operation.is_write:
                 await self.write(operation)
             else:
@@ -344,12 +347,18 @@ async def run_phase(port, url, operations, checks, progress=None, clients=CLIENT
     working = [asyncio.ensure_future(person.run(remaining)) for person in people]
     try:
         waiting = set(working)
+        moved = (begun, 0)
         while waiting:
             done, waiting = await asyncio.wait(waiting, timeout=1, return_when=asyncio.FIRST_EXCEPTION)
             for task in done:
                 task.result()
+            now = time.perf_counter()
+            if totals.requests != moved[1]:
+                moved = (now, totals.requests)
+            elif waiting and now - moved[0] > STALLED_SECONDS:
+                raise RequestFailed(f"no request was answered for {STALLED_SECONDS} s")
             if progress is not None:
-                progress(totals.requests, time.perf_counter() - begun)
+                progress(totals.operations, now - begun)
     finally:
         for task in working:
             task.cancel()

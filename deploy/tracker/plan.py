@@ -9,30 +9,30 @@ import random
 
 import data
 
-ACTIVE_PROJECTS = 12
-USERS_A_PROJECT = 3
-USER_SKEW = 1.1
-ISSUE_SKEW = 1.1
-POPULAR_ISSUES = 250  # newest first, per project; requests for single issues stay within these
+ACTIVE_PROJECTS = 8
+USERS_A_PROJECT = 2
+USER_SKEW = 1.4
+ISSUE_SKEW = 1.6
+POPULAR_ISSUES = 150  # newest first, per project; requests for single issues stay within these
 WORDS = ("build", "error", "model", "memory", "import", "test")
 
 # Share of the reads, and the statements that one of them takes (set_config and transaction control apart).
 READS = {
-    "list": (27, 6),
-    "issue": (27, 5),
-    "board": (14, 6),
-    "comments": (14, 5),
-    "counts": (9, 5),
-    "mine": (5, 2),
+    "list": (28, 6),
+    "issue": (20, 5),
+    "board": (20, 6),
+    "comments": (10, 5),
+    "counts": (14, 6),
+    "mine": (4, 2),
     "projects": (2, 2),
     "report": (2, 4),
 }
 # Share of the writes, and their statements, with those of the reads that check them (load.py).
 WRITES = {
-    "comment": (45, 4 + 9),
-    "edit": (25, 4 + 9),
+    "comment": (50, 4 + 9),
+    "edit": (22, 4 + 9),
     "move": (20, 4 + 9),
-    "create": (10, 3 + 12),
+    "create": (8, 3 + 14),
 }
 
 
@@ -97,11 +97,12 @@ class Drawer:
         self.rng = random.Random(seed)
         self.user_zipf = Zipf(len(world.users), USER_SKEW)
         self.issue_zipf = Zipf(POPULAR_ISSUES, ISSUE_SKEW)
+        self.word_zipf = Zipf(len(WORDS), 1.3)
 
     def _who_and_where(self):
         user = self.world.users[self.user_zipf.draw(self.rng)]
         projects = self.world.projects[user][:3]
-        project = projects[0] if self.rng.random() < 0.8 else self.rng.choice(projects)
+        project = projects[0] if self.rng.random() < 0.85 else self.rng.choice(projects)
         return user, project
 
     def _issue(self, project):
@@ -120,9 +121,10 @@ class Drawer:
 
     def _list_arguments(self, user):
         rng = self.rng
-        filter_ = rng.choices(("", "&status=open", f"&assignee={user}", "&q=" + rng.choice(WORDS)), weights=(62, 18, 12, 8))[0]
-        page = rng.choices((1, 2, 3), weights=(80, 14, 6))[0]
-        return f"?page={page}{filter_}"
+        page = rng.choices((1, 2, 3), weights=(85, 10, 5))[0]
+        search = "&q=" + WORDS[self.word_zipf.draw(rng)]
+        filtered = rng.choices(("", "&status=open", f"&assignee={user}", search), weights=(70, 15, 12, 3))[0]
+        return f"?page={1 if filtered == search else page}{filtered}"
 
     def write(self):
         rng = self.rng

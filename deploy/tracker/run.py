@@ -11,6 +11,7 @@ import signal
 import subprocess
 import sys
 import time
+import traceback
 
 import psycopg2
 
@@ -26,7 +27,7 @@ PGBENCH_WEIGHTS = {"list": 260, "issue": 270, "board": 140, "comments": 140, "co
 
 WARMUP_SEED, FIRST_SEED, SECOND_SEED = 100, 101, 102
 # name, statements a write, statements in all, statements in all with --quick
-PHASES = (("one write in a thousand statements", 1000, 40_000, 8_000), ("one write in twenty", 20, 24_000, 4_000))
+PHASES = (("one write in a thousand statements", 1000, 30_000, 8_000), ("one write in twenty", 20, 12_000, 4_000))
 WARMUP_STATEMENTS = 3000
 
 SETTINGS = """\
@@ -112,15 +113,15 @@ class Target:
         self.has_postern = has_postern
         self.checks = load.Checks()
 
-    def database_time(self):
-        """(milliseconds that PostgreSQL has spent executing the application's statements, their number)."""
+    def database_time(self, role="tracker_app"):
+        """(milliseconds that PostgreSQL has spent executing this role's statements, their number)."""
         connection = psycopg2.connect(self.servers.superuser_dsn("postgres"))
         with connection.cursor() as cursor:
             cursor.execute(
                 "SELECT coalesce(sum(s.total_exec_time), 0), coalesce(sum(s.calls), 0)::bigint FROM pg_stat_statements s"
                 " JOIN pg_database d ON d.oid = s.dbid JOIN pg_roles r ON r.oid = s.userid"
-                " WHERE d.datname = %s AND r.rolname = 'tracker_app'",
-                (self.database,),
+                " WHERE d.datname = %s AND r.rolname = %s",
+                (self.database, role),
             )
             row = cursor.fetchone()
         connection.close()
@@ -183,8 +184,8 @@ def run_phase(target, operations, what, reporter):
     database_before, calls_before = target.database_time()
     before = target.counters()
 
-    def progress(requests, seconds):
-        reporter.progress(f"{target.name}, {what}: {requests} of {len(operations)} requests and more, {seconds:.0f} s")
+    def progress(done, seconds):
+        reporter.progress(f"{target.name}, {what}: {done} of {len(operations)} requests, {seconds:.0f} s")
 
     totals = asyncio.run(load.run_phase(target.backend_port, target.url, operations, target.checks, progress))
     time.sleep(0.3)  # transactions that only read end after their answer
@@ -300,6 +301,7 @@ def summary(results, benches, targets, stores):
         "pgbench_db_time_saved": round(
             saved(benches[0].database_ms_a_transaction, benches[1].database_ms_a_transaction), 4
         ),
+        "postern_own_db_ms": round(targets[1].database_time("postern")[0], 1),
         "postern_reads": through.postern_reads + through_5pct.postern_reads,
         "reasons": through.reasons,
         "reasons_5pct": through_5pct.reasons,
@@ -396,7 +398,12 @@ def parse_options():
     return parser.parse_args()
 
 
+stopped_by = 0
+
+
 def stop_on(number, frame):
+    global stopped_by
+    stopped_by = number
     raise SystemExit(128 + number)
 
 
@@ -425,18 +432,24 @@ def main():
             kept = True
         if options.json:
             print(json.dumps(outcome), flush=True)
-    except (Failure, load.RequestFailed, psycopg2.Error, OSError, EOFError) as failure:
-        reporter.say(f"failed: {failure}")
-        for child in servers.children:
-            if child.process.poll() is not None:
-                reporter.say(f"{child.name} has ended with status {child.process.returncode}")
-        for child in servers.children:
-            print(f"--- {child.name}\n{tail(child.log)}", file=sys.stderr)
     except KeyboardInterrupt:
         reporter.say("interrupted")
         status = 130
+    except Exception as failure:
+        if stopped_by:  # in the middle of a COPY it arrives as the COPY's failure
+            return 128 + stopped_by
+        # Not 1, Python's own status for this: that one says that something was stale.
+        if not isinstance(failure, (Failure, load.RequestFailed)):
+            traceback.print_exc()
+        reporter.say(f"failed: {failure}")
+        for child in servers.children:
+            ended = child.process.poll()
+            state = "runs" if ended is None else f"has ended with status {ended}"
+            print(f"--- {child.name} {state}; its log ends:\n{tail(child.log)}", file=sys.stderr)
     finally:
         if not kept:
+            for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
+                signal.signal(number, signal.SIG_IGN)
             servers.stop()
             servers.remove()
     return status

@@ -203,6 +203,7 @@ async def get_board(project_id: int, user: User = Depends(get_user), session: As
 async def get_counts(project_id: int, user: User = Depends(get_user), session: AsyncSession = Depends(get_session)):
     """The numbers of the project's dashboard."""
     await require_member(session, user, project_id)
+    project = await session.get(Project, project_id)
     in_project = Issue.project_id == project_id
     is_open = Issue.status.in_(OPEN_STATUSES)
     by_status = await session.execute(select(Issue.status, func.count()).where(in_project).group_by(Issue.status))
@@ -219,6 +220,7 @@ async def get_counts(project_id: int, user: User = Depends(get_user), session: A
     )
     return JSONResponse(
         {
+            "project": views.project_row(project),
             "by_status": dict(by_status.all()),
             "by_priority": dict(by_priority.all()),
             "busiest": [{"id": row.id, "name": row.name, "issues": row.issues} for row in busiest],

@@ -1,6 +1,6 @@
 -- The numbers of a project's dashboard.
-\set project random_zipfian(1, 12, 1.1)
-\set user :project + 60 * random_zipfian(1, 3, 1.1) - 60
+\set project random_zipfian(1, 8, 1.4)
+\set user :project + 60 * random_zipfian(1, 2, 1.4) - 60
 BEGIN;
 SELECT set_config('app.user_id', :user, true);
 SELECT id, email, name, role, is_active FROM users WHERE id = :user;

@@ -1,6 +1,6 @@
 -- A page of a project's newest issues, and how many there are.
-\set project random_zipfian(1, 12, 1.1)
-\set user :project + 60 * random_zipfian(1, 3, 1.1) - 60
+\set project random_zipfian(1, 8, 1.4)
+\set user :project + 60 * random_zipfian(1, 2, 1.4) - 60
 \set first 25 * (random_zipfian(1, 3, 2.0) - 1)
 BEGIN;
 SELECT set_config('app.user_id', :user, true);
