@@ -48,7 +48,8 @@ struct auth_lookup::state {
                 PQexecParams(connection, query.c_str(), 1, nullptr, values, nullptr, nullptr, 0);
             std::optional<std::string> found;
             const bool ok = PQresultStatus(answer) == PGRES_TUPLES_OK;
-            if (ok && PQntuples(answer) == 1 && PQnfields(answer) >= 2 && PQgetisnull(answer, 0, 1) == 0) {
+            if (ok && PQntuples(answer) == 1 && PQnfields(answer) >= 2 &&
+                PQgetisnull(answer, 0, 1) == 0) {
                 found = PQgetvalue(answer, 0, 1);
             }
             if (!ok) log::warning("auth_query: {}", PQerrorMessage(connection));
@@ -77,7 +78,9 @@ auth_lookup::auth_lookup(std::string conninfo, std::string query)
     : state_{std::make_unique<state>()} {
     state_->conninfo = std::move(conninfo);
     state_->query = std::move(query);
-    state_->thread = std::thread{[own = state_.get()] { own->run(); }};
+    state_->thread = std::thread{[own = state_.get()] {
+        own->run();
+    }};
 }
 
 auth_lookup::~auth_lookup() {

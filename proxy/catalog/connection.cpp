@@ -41,12 +41,18 @@ waited wait_for(int socket, short events, clock::time_point deadline, const wake
     }
 }
 
-std::string_view trimmed(const char* message) {
-    std::string_view text = message == nullptr ? "" : message;
+// libpq's words in one line.
+std::string one_line(const char* message) {
+    std::string text = message == nullptr ? "" : message;
     while (text.ends_with('\n'))
-        text.remove_suffix(1);
+        text.pop_back();
+    std::replace(text.begin(), text.end(), '\n', ' ');
+    std::erase(text, '\t');
     return text;
 }
+
+// Notices go nowhere: libpq would write them to stderr.
+void ignore_notice(void*, const PGresult*) {}
 
 std::string_view say(waited outcome) noexcept {
     return outcome == waited::timed_out ? "no answer in time" : "called off";
@@ -97,10 +103,9 @@ void connection::closer::operator()(pg_conn* handle) const noexcept {
 
 // libpq's own words where it has any.
 failure connection::broken(std::string_view what) {
-    const auto words = trimmed(PQerrorMessage(handle_.get()));
-    failure error{std::string(words.empty() ? what : words)};
+    auto words = one_line(PQerrorMessage(handle_.get()));
     close();
-    return error;
+    return {words.empty() ? std::string(what) : std::move(words)};
 }
 
 outcome<void> connection::open(
@@ -117,6 +122,7 @@ outcome<void> connection::open(
     const auto deadline = clock::now() + limit;
     handle_.reset(PQconnectStartParams(keywords.data(), values.data(), 1));
     if (handle_ == nullptr) return failure{"out of memory"};
+    PQsetNoticeReceiver(handle_.get(), ignore_notice, nullptr);
     auto step = PGRES_POLLING_WRITING;
     while (PQstatus(handle_.get()) != CONNECTION_BAD && step != PGRES_POLLING_OK) {
         const short events = step == PGRES_POLLING_READING ? POLLIN : POLLOUT;
@@ -161,7 +167,7 @@ outcome<rows> connection::query(
         result_ptr next(PQgetResult(handle_.get()));
         if (next == nullptr) break;
         if (is_error(next.get()) && !error) {
-            error = failure{std::string(trimmed(PQresultErrorMessage(next.get())))};
+            error = failure{one_line(PQresultErrorMessage(next.get()))};
         }
         last = std::move(next);
     }

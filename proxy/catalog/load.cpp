@@ -118,13 +118,31 @@ ORDER BY c.oid)";
 constexpr auto children_sql = R"(
 SELECT inhparent, inhrelid FROM pg_catalog.pg_inherits ORDER BY 1, 2)";
 
-// Where the row type has a column of the function's name, t.name is the column.
+// What functional notation can call on a relation: functions of its row type, of its ancestors', of
+// its columns' composite types, and polymorphic ones; unless a column of the name comes first.
 constexpr auto row_functions_sql = R"(
-SELECT t.typrelid, p.oid
-FROM pg_catalog.pg_proc p JOIN pg_catalog.pg_type t ON t.oid = p.proargtypes[0]
-WHERE p.pronargs = 1 AND t.typrelid <> 0 AND p.oid >= 16384 AND p.prokind = 'f'
-  AND NOT EXISTS (SELECT FROM pg_catalog.pg_attribute a
-                  WHERE a.attrelid = t.typrelid AND a.attname = p.proname AND NOT a.attisdropped)
+WITH RECURSIVE reach (relation, part) AS (
+    SELECT c.oid, c.oid FROM pg_class c
+    WHERE c.relkind IN ('r', 'p', 'v') AND c.relpersistence <> 't' AND c.oid >= 16384
+    UNION
+    SELECT r.relation, further.part
+    FROM reach r CROSS JOIN LATERAL (
+        SELECT i.inhparent FROM pg_inherits i WHERE i.inhrelid = r.part
+        UNION ALL
+        SELECT t.typrelid
+        FROM pg_attribute a JOIN pg_type c ON c.oid = a.atttypid
+        JOIN pg_type t ON t.oid = CASE WHEN c.typelem <> 0 THEN c.typelem
+                                       WHEN c.typtype = 'd' THEN c.typbasetype ELSE c.oid END
+        WHERE a.attrelid = r.part AND a.attnum > 0 AND t.typrelid <> 0) further (part)
+)
+SELECT DISTINCT r.relation, p.oid
+FROM pg_proc p JOIN pg_type t ON t.oid = p.proargtypes[0]
+JOIN reach r ON t.typrelid = r.part
+    OR t.typname IN ('anyelement', 'anynonarray', 'anycompatible', 'anycompatiblenonarray',
+                     'record', 'any') AND t.typnamespace = 'pg_catalog'::regnamespace
+WHERE p.pronargs >= 1 AND p.pronargs - p.pronargdefaults <= 1 AND p.oid >= 16384
+  AND NOT EXISTS (SELECT FROM pg_attribute a
+                  WHERE a.attrelid = r.part AND a.attname = p.proname AND NOT a.attisdropped)
 ORDER BY 1, 2)";
 
 constexpr auto policies_sql = R"(

@@ -58,7 +58,7 @@ footprint resolver::run(const sql::statement_facts& facts) {
     result_.changes_catalog = facts.changes_catalog;
     result_.pin = facts.pin;
     result_.pin_detail = facts.pin_detail;
-    uses(facts, {path_, session_role_, reason::none, {}, 0});
+    uses(facts, {path_, session_role_, reason::none, {}, 0, facts.attributes});
     sort_unique(result_.reads);
     sort_unique(result_.writes);
     return std::move(result_);
@@ -116,25 +116,32 @@ void resolver::read_relation(const relation& target, const scope& where) {
 
 void resolver::read_table(const relation& table, const scope& where) {
     // A policy that reads its own table ends here; PostgreSQL refuses to run such a one.
+    read_row_functions(table, where);
     if (!seen_reads_.emplace(table.id, where.as).second) return;
     for (const auto* one : descendants(table)) {
         if (!is_table(*one)) deny(where, reason::not_a_table, qualified(*one));
         result_.reads.push_back(one->id);
     }
-    read_row_functions(table, where);
     if (policies_apply(table, where.as)) read_policies(table, where);
 }
 
 void resolver::read_view(const relation& view, const scope& where) {
     // A view reads with its owner's rights and policies, or with those of whoever reads the view.
     const actor as = view.security_invoker ? where.as : index_.role_by_id(view.owner);
+    read_row_functions(view, where);
     if (!seen_reads_.emplace(view.id, as).second) return;
-    scope inside{catalog_only_, as, reason::view_not_understood, qualified(view), where.depth + 1};
+    const auto& definition = index_.view(view.id);
+    scope inside{
+        catalog_only_,
+        as,
+        reason::view_not_understood,
+        qualified(view),
+        where.depth + 1,
+        definition.facts.attributes};
     if (where.wrapped_as != reason::none) {
         inside.wrapped_as = where.wrapped_as;
         inside.label = fmt::format("{}: {}", where.label, inside.label);
     }
-    const auto& definition = index_.view(view.id);
     if (!definition.understood) deny(inside, reason::view_not_understood, definition.why);
     if (inside.depth > depth_max) {
         deny(inside, reason::view_not_understood, "nested too deeply");
@@ -143,7 +150,6 @@ void resolver::read_view(const relation& view, const scope& where) {
     }
     if (definition.facts.writes_everything) write_everything();
     uses(definition.facts, inside);
-    read_row_functions(view, where);
 }
 
 void resolver::read_policies(const relation& table, const scope& where) {
@@ -156,7 +162,8 @@ void resolver::read_policies(const relation& table, const scope& where) {
             where.as,
             reason::policy_not_understood,
             fmt::format("{} on {}", rule.name, qualified(table)),
-            where.depth + 1};
+            where.depth + 1,
+            known.visible.facts.attributes};
         if (!known.visible.understood) {
             deny(inside, reason::policy_not_understood, known.visible.why);
         }
@@ -170,10 +177,16 @@ void resolver::read_policies(const relation& table, const scope& where) {
     }
 }
 
+// `t.f` is a call of f(t) where t has no column f.
 void resolver::read_row_functions(const relation& table, const scope& where) {
+    const auto& names = where.attributes;
+    if (names.empty()) return;
     for (const oid id : table.row_functions) {
-        // Nothing says that it is called at all, so it does not pin.
-        if (const auto* callee = index_.function_by_id(id)) call_user(*callee, where, false);
+        const auto* callee = index_.function_by_id(id);
+        if (callee == nullptr) continue;
+        if (std::find(names.begin(), names.end(), callee->name) != names.end()) {
+            call_user(*callee, where);
+        }
     }
 }
 
@@ -214,8 +227,10 @@ void resolver::write(const sql::relation_use& use, const scope& where) {
         deny(where, reason::unknown_relation, qualified(use));
         write_everything();
     }
-    for (const auto* target : targets)
+    for (const auto* target : targets) {
         write_relation(*target, use.how, 0);
+        if (target->kind == 'v') read_view(*target, where);  // whose functions run as well
+    }
 }
 
 void resolver::write_relation(const relation& target, sql::access how, int depth) {
@@ -247,9 +262,6 @@ void resolver::write_view(const relation& view, sql::access how, int depth) {
         if (bases.empty()) write_everything();
         for (const auto* base : bases)
             write_relation(*base, how, depth + 1);
-    }
-    for (const auto& use : definition.facts.functions) {
-        call(use, {catalog_only_, nullptr, reason::view_not_understood, qualified(view), depth});
     }
 }
 
@@ -284,7 +296,7 @@ void resolver::run_triggers(const relation& table) {
         if (callee == nullptr) {
             write_everything();
         } else if (const auto* known = index_.vouched(callee->schema, callee->name)) {
-            call_vouched(*known, {catalog_only_, nullptr, reason::none, {}, 0});
+            write_vouched(*known);
         } else if (callee->schema != "pg_catalog") {
             write_everything();
         }
@@ -308,7 +320,7 @@ void resolver::call(const sql::function_use& use, const scope& where) {
     char builtin_volatility = 0;
     for (const auto* callee : callees) {
         if (callee->schema != "pg_catalog") {
-            call_user(*callee, where, true);
+            call_user(*callee, where);
         } else if (builtin_volatility != 'v' && callee->volatility != 'i') {
             builtin_volatility = callee->volatility;
         } else if (builtin_volatility == 0) {
@@ -336,20 +348,21 @@ void resolver::call_builtin(std::string_view name, char volatility, const scope&
     deny(where, reason::volatile_function, name);
 }
 
-void resolver::call_user(const function& callee, const scope& where, bool may_pin) {
+void resolver::call_user(const function& callee, const scope& where) {
     if (const auto* known = index_.vouched(callee.schema, callee.name)) {
         return call_vouched(*known, where);
     }
     deny(where, reason::user_function, qualified(callee));
     if (callee.volatility != 'v') return;
     write_everything();
-    if (may_pin && result_.pin == sql::pin_cause::none) {
+    if (result_.pin == sql::pin_cause::none) {
         result_.pin = sql::pin_cause::unknown_effect;
         result_.pin_detail = qualified(callee);
     }
 }
 
-void resolver::call_vouched(const vouched_function& callee, const scope& where) {
+// What a foreign key, a trigger or a voucher writes could be any change of any row.
+void resolver::write_vouched(const vouched_function& callee) {
     for (const auto& name : callee.writes) {
         const auto [schema, table] = split_name(name);
         const auto targets = index_.relations(schema, table, catalog_only_);
@@ -363,6 +376,10 @@ void resolver::call_vouched(const vouched_function& callee, const scope& where) 
             }
         }
     }
+}
+
+void resolver::call_vouched(const vouched_function& callee, const scope& where) {
+    write_vouched(callee);
     if (!callee.cacheable) return deny(where, reason::user_function, qualified(callee));
     // Its result may depend on the identity, and its `reads` are all that it reads: the policies on
     // them are the voucher's business.

@@ -33,6 +33,7 @@ private:
             reason::none;   // what a refusal is called in here; none: by its own name
         std::string label;  // the view or policy
         int depth = 0;
+        const std::vector<std::string>& attributes;  // statement_facts::attributes
     };
 
     // How a write reaches a table, as far as foreign keys tell actions apart.
@@ -60,11 +61,12 @@ private:
     void write_table(touch first);
     void write_one(const touch& one, std::vector<touch>& pending);
     void run_triggers(const relation& table);
+    void write_vouched(const vouched_function& callee);
     void write_everything() { result_.writes_everything = true; }
 
     void call(const sql::function_use& use, const scope& where);
     void call_builtin(std::string_view name, char volatility, const scope& where);
-    void call_user(const function& callee, const scope& where, bool may_pin);
+    void call_user(const function& callee, const scope& where);
     void call_vouched(const vouched_function& callee, const scope& where);
     void apply_operator(const sql::name_use& use, const scope& where);
     void name_type(const sql::name_use& use, const scope& where);

@@ -29,7 +29,8 @@ struct relation {
     bool security_invoker = false;   ///< of a view
     std::string view_definition;     ///< pg_get_viewdef with an empty search_path; views only
     std::vector<oid> children;       ///< pg_inherits: partitions and inheritance children
-    /// Functions of the row type alone: `t.name` calls name(t), which no text tells from a column.
+    /// Functions that `t.name` or `(t.column).name` can call: of one argument of the row's type, or
+    /// of a type within it, where that type has no column of the name.
     std::vector<oid> row_functions;
 };
 
