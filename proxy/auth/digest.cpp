@@ -67,6 +67,7 @@ std::string salted_password(
     POSTERN_ASSERT(iterations > 0 && iterations <= std::numeric_limits<int>::max());
     std::string digest(digest_size, '\0');
     const int done = PKCS5_PBKDF2_HMAC(
+        // NOLINTNEXTLINE(bugprone-suspicious-stringview-data-usage): its size follows, as an int
         password.data(),
         int_size(password),
         raw(salt),

@@ -13,9 +13,7 @@ struct freed_by_c {
 };
 
 bool is_ascii(std::string_view text) {
-    return std::all_of(text.begin(), text.end(), [](char c) {
-        return static_cast<unsigned char>(c) < 0x80;
-    });
+    return std::ranges::all_of(text, [](char c) { return static_cast<unsigned char>(c) < 0x80; });
 }
 
 }  // namespace
@@ -31,7 +29,7 @@ std::string prepare_password(std::string_view password) {
     const std::unique_ptr<char, freed_by_c> prepared(
         error == STRINGPREP_OK ? prepared_raw : nullptr);
     if (prepared == nullptr || *prepared == '\0') return given;
-    return std::string(prepared.get());
+    return {prepared.get()};
 }
 
 }  // namespace postern::auth

@@ -10,8 +10,8 @@ namespace postern::auth {
 namespace {
 
 constexpr std::size_t nonce_raw_size = 18;  // as libpq
-// A server that asks for more would only burn our time: a million is over a tenth of a second, and
-// some 250 times PostgreSQL's default.
+// A server that asks for more would only burn our time: a million is nearly half a second, and some
+// 250 times PostgreSQL's default.
 constexpr std::uint32_t iterations_max = 1'000'000;
 
 failure malformed(std::string_view what) {

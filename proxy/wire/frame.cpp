@@ -67,7 +67,7 @@ header_result peek_header(bytes_view buffer, direction from, std::uint32_t body_
         return result;
     }
 
-    const std::uint32_t length = load_uint32(buffer.data() + 1);
+    const std::uint32_t length = load_uint32(&buffer[1]);
     const std::uint32_t body_size = length - length_size;
     if (length < length_size || length > tag_limit || body_size > body_size_max) [[unlikely]] {
         result.state = frame_state::malformed;
@@ -96,9 +96,8 @@ message_result peek_message(
     }
     result.message.tag = peeked.header.tag;
     result.message.whole = bytes_view(buffer.data(), size);
-    result.message.body = bytes_view(
-        buffer.data() + message_header::encoded_size,
-        peeked.header.body_size);
+    result.message.body = result.message.whole;
+    result.message.body.remove_prefix(message_header::encoded_size);
     return result;
 }
 

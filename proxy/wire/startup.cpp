@@ -55,7 +55,7 @@ errc read_packet(reader& in, startup_packet& into) {
 startup_result peek_startup(bytes_view buffer) {
     if (buffer.size() < 4) return {};
     // Judged at once: a peer that speaks something else must not keep us waiting for its bytes.
-    const std::uint32_t length = load_uint32(buffer.data());
+    const std::uint32_t length = load_uint32(&buffer.front());
     if (length < startup_size_min) return malformed(errc::length_too_small);
     if (length > startup_size_max) return malformed(errc::length_too_large);
     if (buffer.size() < length) return {};
