@@ -38,6 +38,14 @@
 #include <algorithm>
 #include <utility>
 
+// Where another thread may come between two steps whose order matters. Nothing, but in the test
+// that compiles this file with a function of its own, which lets one come between far more often.
+#ifdef POSTERN_INTERLEAVE
+extern "C" void POSTERN_INTERLEAVE() noexcept;
+#else
+#define POSTERN_INTERLEAVE() static_cast<void>(0)
+#endif
+
 namespace postern::coherence {
 
 namespace {
@@ -84,6 +92,7 @@ void fence::commit() noexcept {
         version_table::bump(table_->cells_[slot]);
     if (everything_) version_table::bump(table_->everything_);
     metrics::add(metrics::counter::invalidations, slots_.size() + (everything_ ? 1 : 0));
+    POSTERN_INTERLEAVE();
     lift();
 }
 
@@ -107,6 +116,7 @@ version_table::version_table()
 
 bool version_table::capture_cell(const cell& from, std::uint64_t& version) noexcept {
     if (from.fences.load(std::memory_order_acquire) != 0) return false;
+    POSTERN_INTERLEAVE();
     version = from.version.load(std::memory_order_acquire);
     return true;
 }
