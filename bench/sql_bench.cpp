@@ -16,12 +16,12 @@ using postern::sql::analyzer;
 /// The statement with its one number replaced by `number`, seven digits wide.
 std::string point_select(std::uint64_t number) {
     return "SELECT abalance FROM pgbench_accounts WHERE aid = " +
-           std::to_string(1000000 + number % 9000000) + " AND bid = 1 /**/";
+           std::to_string(1000000 + number % 9000000) + " AND bid = 1 /**/;";
 }
 
 std::string three_table_join(std::uint64_t number) {
     return "SELECT i.id, i.title, i.status, i.priority, p.name AS project_name, "
-           "u.display_name AS assignee_name, count(c.id) AS comment_count "
+           "u.name AS assignee, count(c.id) "
            "FROM issues i JOIN projects p ON p.id = i.project_id "
            "LEFT JOIN users u ON u.id = i.assignee_id LEFT JOIN comments c ON c.issue_id = i.id "
            "WHERE i.project_id = " +

@@ -20,6 +20,22 @@ std::uint64_t next_id() noexcept {
     return ++last;
 }
 
+/// Facts up to this size are not counted for a text that shares them with its shape.
+constexpr std::size_t shared_facts_bytes_max = 4096;
+
+/// What facts take in memory, roughly: short texts can have long ones ("BEGIN;BEGIN;BEGIN").
+std::size_t bytes_of(const text_facts& facts) noexcept {
+    std::size_t bytes = sizeof(text_facts);
+    for (const statement_facts& each : facts.statements) {
+        bytes += sizeof(statement_facts) + each.relations.size() * sizeof(relation_use) +
+                 each.functions.size() * sizeof(function_use) +
+                 (each.operators.size() + each.types.size()) * sizeof(name_use) +
+                 (each.current_settings.size() + each.attributes.size()) * sizeof(std::string) +
+                 each.settings.size() * sizeof(setting_change);
+    }
+    return bytes;
+}
+
 /// All that is known of a shape, or of a text that has none. Texts that differ neither in facts,
 /// nor in what their constants and their leading comment add, share one analysis and so its id.
 class variants {
@@ -51,7 +67,7 @@ struct analyzer::state {
     explicit state(limits limits_given)
         : bounds(limits_given)
         , texts({limits_given.text_bytes_max, std::numeric_limits<std::size_t>::max()})
-        , shapes({std::numeric_limits<std::size_t>::max(), limits_given.shape_count_max}) {}
+        , shapes({limits_given.text_bytes_max, limits_given.shape_count_max}) {}
 
     limits bounds;
     counts seen;
@@ -76,6 +92,8 @@ analysis_ptr analyzer::analyze(std::string_view text) {
         ++self.seen.text_hits;
         return *known;
     }
+    // PostgreSQL's own texts end at a zero byte, so there is none that holds one.
+    if (text.find('\0') != std::string_view::npos) return unknown();
     const text_scan scan = scan_text(text, self.key);
     hash128 shape_hash;
     if (scan.has_shape) {
@@ -83,7 +101,8 @@ analysis_ptr analyzer::analyze(std::string_view text) {
         if (variants* shape = self.shapes.find(shape_hash, self.key)) {
             ++self.seen.shape_hits;
             analysis_ptr found = shape->get(scan.lifted_time_constant, scan.hint_bypass);
-            self.texts.insert(text_hash, text, found);
+            const std::size_t bytes = bytes_of(*found->facts);
+            self.texts.insert(text_hash, text, found, bytes > shared_facts_bytes_max ? bytes : 0);
             return found;
         }
     }
@@ -97,8 +116,10 @@ analysis_ptr analyzer::analyze(std::string_view text) {
         std::make_shared<const text_facts>(std::move(parsed.facts)),
         parsed.has_time_constant);
     analysis_ptr found = made.get(has_time_constant, scan.hint_bypass);
-    if (is_shape) self.shapes.insert(shape_hash, self.key, std::move(made));
-    self.texts.insert(text_hash, text, found);
+    const std::size_t bytes = bytes_of(*found->facts);
+    if (is_shape) self.shapes.insert(shape_hash, self.key, std::move(made), bytes);
+    const bool is_shared = is_shape && bytes <= shared_facts_bytes_max;
+    self.texts.insert(text_hash, text, found, is_shared ? 0 : bytes);
     return found;
 }
 

@@ -17,9 +17,10 @@ namespace postern::sql {
 class analyzer {
 public:
     struct limits {
-        std::size_t text_bytes_max = std::size_t{16} << 20;  ///< bytes of texts remembered
-        std::size_t shape_count_max = 8192;                  ///< shapes remembered
-        std::size_t parse_size_max = std::size_t{1} << 20;   ///< longer texts are not understood
+        std::size_t text_bytes_max = std::size_t{16}
+                                     << 20;  ///< bytes of texts, and of shapes, remembered
+        std::size_t shape_count_max = 8192;  ///< shapes remembered
+        std::size_t parse_size_max = std::size_t{1} << 20;  ///< longer texts are not understood
     };
 
     analyzer();

@@ -37,14 +37,15 @@ public:
         return &found->second->value;
     }
 
+    /// Counts `value_bytes` besides the text itself.
     /// REQUIRES: find() did not find it. Takes the place of another text with the same hash.
-    void insert(const hash128& hash, std::string_view text, Value value) {
-        const std::size_t cost = text.size() + text_table_overhead_bytes;
+    void insert(const hash128& hash, std::string_view text, Value value, std::size_t value_bytes) {
+        const std::size_t cost = text.size() + value_bytes + text_table_overhead_bytes;
         if (cost > bounds_.bytes_max || bounds_.count_max == 0) return;
         if (const auto same = index_.find(hash); same != index_.end()) erase(same->second);
         while (bytes_ + cost > bounds_.bytes_max || entries_.size() >= bounds_.count_max)
             evict();
-        entries_.push_back({std::string(text), hash, std::move(value), false});
+        entries_.push_back({std::string(text), hash, std::move(value), cost, false});
         index_.emplace(hash, std::prev(entries_.end()));
         bytes_ += cost;
     }
@@ -56,12 +57,13 @@ private:
         std::string text;
         hash128 hash;
         Value value;
+        std::size_t cost = 0;
         bool used = false;
     };
     using entry_list = std::list<entry>;
 
     void erase(typename entry_list::iterator victim) {
-        bytes_ -= victim->text.size() + text_table_overhead_bytes;
+        bytes_ -= victim->cost;
         index_.erase(victim->hash);
         entries_.erase(victim);
     }

@@ -66,7 +66,7 @@ std::string settings(const statement_facts& facts) {
 }
 
 struct row {
-    const char* text;
+    std::string_view text;
     statement_kind kind;
     const char* relations;
 };
@@ -148,7 +148,7 @@ TEST_CASE("every kind of statement is told apart and names its relations") {
 }
 
 TEST_CASE("definitions change the catalog and write everything") {
-    for (const char* text :
+    for (const std::string_view text :
          {"CREATE TABLE a (x int)",
           "CREATE TABLE a AS SELECT 1",
           "CREATE MATERIALIZED VIEW v AS SELECT 1",
@@ -216,7 +216,7 @@ TEST_CASE("SELECT INTO is a definition that says it writes") {
 }
 
 TEST_CASE("statements that refuse a transaction say so") {
-    for (const char* text :
+    for (const std::string_view text :
          {"VACUUM",
           "VACUUM FULL a",
           "CREATE DATABASE d",
@@ -242,7 +242,7 @@ TEST_CASE("statements that refuse a transaction say so") {
         CAPTURE(text);
         CHECK(only(text).refuses_transaction);
     }
-    for (const char* text :
+    for (const std::string_view text :
          {"ANALYZE",
           "CREATE INDEX i ON a (x)",
           "DROP INDEX i",
@@ -259,7 +259,8 @@ TEST_CASE("statements that refuse a transaction say so") {
 }
 
 TEST_CASE("upkeep writes nothing") {
-    for (const char* text : {"VACUUM", "ANALYZE a", "CLUSTER a", "REINDEX TABLE a", "CHECKPOINT"}) {
+    for (const std::string_view text :
+         {"VACUUM", "ANALYZE a", "CLUSTER a", "REINDEX TABLE a", "CHECKPOINT"}) {
         CAPTURE(text);
         const statement_facts facts = only(text);
         CHECK_FALSE(facts.writes_everything);
@@ -268,7 +269,7 @@ TEST_CASE("upkeep writes nothing") {
 }
 
 TEST_CASE("what can't be seen through counts as having written everything") {
-    for (const char* text :
+    for (const std::string_view text :
          {"CALL p()",
           "DO 'begin end'",
           "EXECUTE p",
@@ -282,7 +283,7 @@ TEST_CASE("what can't be seen through counts as having written everything") {
         CAPTURE(text);
         CHECK(only(text).writes_everything);
     }
-    for (const char* text :
+    for (const std::string_view text :
          {"COPY a FROM STDIN",
           "TRUNCATE a",
           "EXPLAIN EXECUTE p",
@@ -295,7 +296,7 @@ TEST_CASE("what can't be seen through counts as having written everything") {
 }
 
 TEST_CASE("what is not SQL is not understood") {
-    for (const char* text : {"SELEC 1", "SELECT 'open", "SELECT 1;;; foo", "\x01"}) {
+    for (const std::string_view text : {"SELEC 1", "SELECT 'open", "SELECT 1;;; foo", "\x01"}) {
         CAPTURE(text);
         const text_facts facts = parse_facts(text);
         CHECK_FALSE(facts.understood);
@@ -342,13 +343,56 @@ TEST_CASE("nesting that could exhaust the stack is refused before it is parsed")
     }
 }
 
+TEST_CASE("the rarer constructs of a query are understood") {
+    for (const std::string_view text :
+         {"SELECT DISTINCT ON (a) a, b AS c FROM ONLY t AS x (a, b) ORDER BY a DESC NULLS LAST",
+          "SELECT a FROM t GROUP BY GROUPING SETS ((a), ROLLUP (b), CUBE (c)), DISTINCT_x",
+          "SELECT GROUPING(a), sum(b) FILTER (WHERE c) OVER w FROM t GROUP BY a WINDOW w AS "
+          "(PARTITION BY d)",
+          "SELECT percentile_cont(0.5) WITHIN GROUP (ORDER BY a) FROM t",
+          "SELECT * FROM t, LATERAL (SELECT 1) x, LATERAL f(t.a) WITH ORDINALITY",
+          "SELECT * FROM ROWS FROM (f(1) AS (a int), g(2)) AS r",
+          "SELECT * FROM XMLTABLE('/a' PASSING b COLUMNS c int PATH 'd' DEFAULT 1) AS x",
+          "SELECT ARRAY[1, 2], ARRAY(SELECT 1), ROW(1, 2), (ROW(1, 2)).f1, a[1], a[1:2] FROM t",
+          "SELECT a IS NULL, b IS NOT TRUE, c IS DISTINCT FROM d, NULLIF(e, f), g ISNULL FROM t",
+          "SELECT trim(a), substring(b from 1 for 2), position('x' in c), overlay(d placing 'e' "
+          "from 1) FROM t",
+          "SELECT a COLLATE \"C\", b AT TIME ZONE 'x', CAST(c AS numeric(1, 2)), d::t.e[] FROM t",
+          "SELECT a SIMILAR TO 'b', c ILIKE 'd' ESCAPE '!', (e, f) OVERLAPS (g, h), (i, j) = (1, "
+          "2) FROM t",
+          "SELECT sum(a) OVER (ORDER BY b RANGE BETWEEN 1 PRECEDING AND CURRENT ROW EXCLUDE TIES) "
+          "FROM t",
+          "SELECT 1 FROM a NATURAL JOIN b LEFT JOIN c USING (d) AS e FULL JOIN f ON TRUE",
+          "SELECT a FROM t ORDER BY a FETCH FIRST 3 ROWS WITH TIES",
+          "SELECT f(a => 1, VARIADIC b) FROM t",
+          "WITH RECURSIVE q AS (SELECT 1 AS a UNION ALL SELECT a + 1 FROM q) SEARCH DEPTH FIRST BY "
+          "a SET s "
+          "CYCLE a SET c USING p SELECT * FROM q",
+          "WITH q AS MATERIALIZED (SELECT 1) SELECT * FROM q",
+          "INSERT INTO a (b, c[1], d.e) OVERRIDING SYSTEM VALUE VALUES (DEFAULT, 1, 2) RETURNING *",
+          "INSERT INTO a DEFAULT VALUES",
+          "INSERT INTO a AS x SELECT 1 ON CONFLICT ON CONSTRAINT k DO UPDATE SET b = excluded.b "
+          "WHERE x.c",
+          "INSERT INTO a VALUES (1) ON CONFLICT ((b + 1) text_ops) WHERE c DO NOTHING",
+          "UPDATE ONLY a SET (b, c) = (SELECT 1, 2), d = DEFAULT, e[1] = 3 WHERE CURRENT OF cur",
+          "MERGE INTO a USING (SELECT 1) b ON TRUE WHEN MATCHED AND c THEN UPDATE SET d = 1 "
+          "WHEN NOT MATCHED THEN DO NOTHING"}) {
+        CAPTURE(text);
+        const text_facts facts = parse_facts(text);
+        REQUIRE(facts.statements.size() == 1);
+        CAPTURE(facts.statements[0].why_not_detail);
+        CHECK(facts.statements[0].kind != statement_kind::not_understood);
+        CHECK_FALSE(facts.statements[0].writes_everything);
+    }
+}
+
 TEST_CASE("several statements have facts each, and an empty text has none") {
     const text_facts facts = parse_facts("SELECT 1; INSERT INTO a VALUES (1); COMMIT");
     REQUIRE(facts.statements.size() == 3);
     CHECK(facts.statements[0].kind == statement_kind::select);
     CHECK(facts.statements[1].kind == statement_kind::insert);
     CHECK(facts.statements[2].kind == statement_kind::commit);
-    for (const char* text : {"", ";", " /* c */ ;; -- x"}) {
+    for (const std::string_view text : {"", ";", " /* c */ ;; -- x"}) {
         CAPTURE(text);
         CHECK(parse_facts(text).understood);
         CHECK(parse_facts(text).statements.empty());
@@ -386,7 +430,7 @@ TEST_CASE("a data-modifying CTE makes a SELECT one that writes") {
 
 TEST_CASE("what speaks against caching a SELECT is said") {
     static const struct {
-        const char* text;
+        std::string_view text;
         reason why;
     } rows[] = {
         {"SELECT * FROM a", reason::none},
@@ -460,7 +504,7 @@ TEST_CASE("attribute notation is listed, for it may call a function") {
 }
 
 TEST_CASE("locks make a transaction unclean") {
-    for (const char* text :
+    for (const std::string_view text :
          {"SELECT * FROM a FOR SHARE",
           "LOCK TABLE a",
           "SELECT pg_advisory_xact_lock(1)",
@@ -472,7 +516,7 @@ TEST_CASE("locks make a transaction unclean") {
         CAPTURE(text);
         CHECK(only(text).takes_locks);
     }
-    for (const char* text :
+    for (const std::string_view text :
          {"SELECT 1",
           "INSERT INTO a VALUES (1)",
           "SET a.b = 1",
@@ -484,7 +528,7 @@ TEST_CASE("locks make a transaction unclean") {
 
 TEST_CASE("session effects pin, and name their cause") {
     static const struct {
-        const char* text;
+        std::string_view text;
         pin_cause pin;
     } rows[] = {
         {"SELECT 1", pin_cause::none},
@@ -537,7 +581,7 @@ TEST_CASE("session effects pin, and name their cause") {
 
 TEST_CASE("SET and its spellings give the value that set_config would take") {
     static const struct {
-        const char* text;
+        std::string_view text;
         const char* settings;
     } rows[] = {
         {"SET app.user_id = 7", "app.user_id=7"},
@@ -591,7 +635,7 @@ TEST_CASE("SET and its spellings give the value that set_config would take") {
 
 TEST_CASE("a plain SELECT of set_config is a change of settings") {
     static const struct {
-        const char* text;
+        std::string_view text;
         const char* settings;
         bool only_set_config;
     } rows[] = {
@@ -650,7 +694,7 @@ TEST_CASE("transaction control carries its modes, names and tag") {
 
 TEST_CASE("named objects and tags are reported") {
     static const struct {
-        const char* text;
+        std::string_view text;
         const char* object;
         const char* tag;
     } rows[] = {

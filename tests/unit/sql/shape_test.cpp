@@ -75,7 +75,7 @@ TEST_CASE("what is unusual stays in the key") {
 }
 
 TEST_CASE("texts whose constants could be facts have no shape") {
-    for (const char* text :
+    for (const std::string_view text :
          {"SET a.b = '1'",
           "SELECT set_config('a', 'b', true)",
           "SELECT SET_CONFIG('a', 'b', true)",
@@ -145,6 +145,8 @@ TEST_CASE("what can't be parsed, and what is too long, is unknown") {
     analyzer subject({.text_bytes_max = 4096, .shape_count_max = 4, .parse_size_max = 100});
     CHECK_FALSE(subject.analyze("SELEC 1")->facts->understood);
     CHECK(subject.analyze("SELECT " + std::string(200, '1')) == analyzer::unknown());
+    CHECK(subject.analyze("SELECT 1")->facts->understood);
+    CHECK(subject.analyze(std::string_view("SELECT 1--\0", 11)) == analyzer::unknown());
     const analysis_ptr unknown = analyzer::unknown();
     CHECK_FALSE(unknown->facts->understood);
     REQUIRE(unknown->facts->statements.size() == 1);

@@ -7,7 +7,7 @@
 namespace postern::sql {
 
 TEST_CASE("the four time words depend on the time in any case and inside larger constants") {
-    for (const char* value :
+    for (const std::string_view value :
          {"now",
           "NOW",
           "Today",
@@ -32,7 +32,7 @@ TEST_CASE("a time word counts however long the constant is") {
 }
 
 TEST_CASE("letters that only contain a time word do not depend on the time") {
-    for (const char* value :
+    for (const std::string_view value :
          {"",
           "n",
           "no",
