@@ -373,7 +373,7 @@ def test_row_09_a_hidden_write_is_a_write(world, reader, writer, name):
 
 @pytest.mark.parametrize("statement", [
     "select v into made from t", "create table made as select v from t",
-    "create table made(v) as table t with no data"])
+    "create table made(a) as table t with no data"])
 def test_row_09_a_table_made_by_a_query_is_there(world, reader, writer, statement):
     count = marked("select count(*) from made")
     assert reader.query(count).code == "42P01"

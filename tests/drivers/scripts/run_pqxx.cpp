@@ -1,0 +1,140 @@
+// libpqxx: prepared statements, transactions of several kinds, table streams, pipelines, cursors.
+
+#include <pqxx/pqxx>
+
+#include <chrono>
+#include <functional>
+#include <iostream>
+#include <string>
+#include <thread>
+#include <tuple>
+
+namespace {
+
+void show(const std::string& what, const std::string& value) {
+    std::cout << what << ": " << value << '\n';
+}
+
+std::string rows(const pqxx::result& result) {
+    std::string text;
+    for (const auto& row : result) {
+        text += '(';
+        for (const auto& field : row) {
+            text += field.is_null() ? "null" : field.c_str();
+            text += ',';
+        }
+        text += ')';
+    }
+    return text;
+}
+
+void failing(pqxx::connection& link, const std::string& sql) {
+    try {
+        pqxx::work transaction{link};
+        transaction.exec(sql);
+        transaction.commit();
+        show("no error", sql);
+    } catch (const pqxx::sql_error& error) {
+        show("error", error.sqlstate());
+    }
+}
+
+void reads(pqxx::connection& link) {
+    link.prepare("by_id", "SELECT id, name, score, born FROM person WHERE id = $1");
+    pqxx::nontransaction plain{link};
+    for (int turn = 0; turn < 6; ++turn) {
+        show("prepared", rows(plain.exec_prepared("by_id", turn % 3 + 1)));
+        show("parameters", rows(plain.exec_params("SELECT name FROM person WHERE id = $1", 4)));
+        show("plain", rows(plain.exec("SELECT count(*), max(name) FROM person")));
+    }
+    pqxx::pipeline pipe{plain};
+    const auto first = pipe.insert("SELECT 1");
+    const auto second = pipe.insert("SELECT name FROM person WHERE id = 2");
+    show("pipelined", rows(pipe.retrieve(second)) + rows(pipe.retrieve(first)));
+}
+
+void transactions(pqxx::connection& link, pqxx::connection& other) {
+    {
+        pqxx::work transaction{link};
+        transaction.exec_params("INSERT INTO scratch VALUES ($1, $2)", 1, "one");
+        try {
+            pqxx::subtransaction inner{transaction, "inner"};
+            inner.exec("INSERT INTO scratch VALUES (1, 'twice')");
+        } catch (const pqxx::unique_violation& error) {
+            show("inner", error.sqlstate());
+        }
+        show("outer", rows(transaction.exec("SELECT * FROM scratch")));
+        transaction.commit();
+    }
+    {
+        pqxx::work transaction{other};
+        show("elsewhere", rows(transaction.exec("SELECT * FROM scratch")));
+    }
+    {
+        pqxx::work transaction{link};
+        transaction.exec("DELETE FROM scratch");
+        transaction.abort();
+    }
+    {
+        pqxx::transaction<pqxx::serializable> transaction{link};
+        show("isolation", rows(transaction.exec("SHOW transaction_isolation")));
+        pqxx::stateless_cursor<pqxx::cursor_base::read_only, pqxx::cursor_base::owned> cursor{
+            transaction, "SELECT id FROM person ORDER BY id", "listed", false};
+        show("cursor", rows(cursor.retrieve(2, 5)));
+    }
+    {
+        pqxx::read_transaction transaction{link};
+        show("rolled back", rows(transaction.exec("SELECT count(*) FROM scratch")));
+    }
+}
+
+void copies(pqxx::connection& link) {
+    {
+        pqxx::work transaction{link};
+        pqxx::stream_to stream{transaction, "scratch"};
+        for (int id = 10; id < 14; ++id) stream << std::make_tuple(id, "row " + std::to_string(id));
+        stream.complete();
+        transaction.commit();
+    }
+    pqxx::work transaction{link};
+    pqxx::stream_from stream{transaction, "scratch"};
+    std::tuple<int, std::string> row;
+    while (stream >> row) show("streamed", std::to_string(std::get<0>(row)) + std::get<1>(row));
+    stream.complete();
+}
+
+void cancel(pqxx::connection& link) {
+    std::thread canceller{[&link] {
+        std::this_thread::sleep_for(std::chrono::milliseconds{300});
+        link.cancel_query();
+    }};
+    failing(link, "SELECT pg_sleep(30)");
+    canceller.join();
+    pqxx::work transaction{link};
+    show("then", rows(transaction.exec("SELECT 'alive'")));
+}
+
+}  // namespace
+
+int main(int count, char** arguments) {
+    if (count != 6) return 2;
+    const std::string place = "host=" + std::string{arguments[1]} + " port=" + arguments[2] +
+                              " dbname=" + arguments[3] + " user=" + arguments[4] +
+                              " password=" + arguments[5];
+    pqxx::connection link{place};
+    pqxx::connection other{place};
+    reads(link);
+    reads(other);
+    transactions(link, other);
+    copies(link);
+    for (const char* sql : {"SELECT 1/0", "SELEC 1", "SELECT * FROM nowhere"}) failing(link, sql);
+    cancel(link);
+    {
+        pqxx::work transaction{link};
+        transaction.exec("TRUNCATE scratch");
+        transaction.commit();
+    }
+    pqxx::work transaction{other};
+    show("emptied", rows(transaction.exec("SELECT count(*) FROM scratch")));
+    return 0;
+}
