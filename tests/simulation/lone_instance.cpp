@@ -50,9 +50,10 @@ void run_counts::add(const run_counts& other) {
     links_cut += other.links_cut;
 }
 
-lone_instance::lone_instance(std::uint64_t seed, broken rule)
+lone_instance::lone_instance(std::uint64_t seed, broken rule, coherence::version_table& versions)
     : scheduler_{seed}
     , rule_{rule}
+    , versions_{versions}
     , near_{{.bytes_max = 64 << 10, .shards = 1}} {}
 
 std::optional<std::string> lone_instance::run() {

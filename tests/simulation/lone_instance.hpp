@@ -72,7 +72,8 @@ struct run_counts {
 
 class lone_instance {
 public:
-    lone_instance(std::uint64_t seed, broken rule);
+    /// `versions` may have served earlier runs: what they left behind is only newer numbers.
+    lone_instance(std::uint64_t seed, broken rule, coherence::version_table& versions);
 
     /// Runs all sessions to their end. The first violation, or nothing.
     std::optional<std::string> run();
@@ -117,7 +118,7 @@ private:
     const broken rule_;
     table_values database_{};  // the values of the last commit
     table_values known_{};     // the newest that anybody was told or has seen
-    coherence::version_table versions_;
+    coherence::version_table& versions_;
     cache::near_store near_;
     cache::flight_table flights_;
     std::optional<std::string> violation_;
