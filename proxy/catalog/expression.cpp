@@ -33,6 +33,8 @@ expression judge(const sql::text_facts& parsed) {
     expression result;
     if (!parsed.understood || parsed.statements.size() != 1) {
         result.why = "not understood";
+        result.facts.writes_everything = true;
+        result.facts.pin = sql::pin_cause::unknown_effect;
         return result;
     }
     result.facts = parsed.statements.front();

@@ -54,10 +54,7 @@ resolver::resolver(const catalog_index& index, const resolve_context& context)
 footprint resolver::run(const sql::statement_facts& facts) {
     result_.why_not = facts.why_not;
     result_.why_not_detail = facts.why_not_detail;
-    result_.writes_everything = facts.writes_everything;
     result_.changes_catalog = facts.changes_catalog;
-    result_.pin = facts.pin;
-    result_.pin_detail = facts.pin_detail;
     uses(facts, {path_, session_role_, reason::none, {}, 0, facts.attributes});
     sort_unique(result_.reads);
     sort_unique(result_.writes);
@@ -77,6 +74,8 @@ void resolver::deny(const scope& where, reason why, std::string_view detail) {
 }
 
 void resolver::uses(const sql::statement_facts& facts, const scope& where) {
+    if (facts.writes_everything) write_everything();
+    if (facts.pin != sql::pin_cause::none) pin(facts.pin, facts.pin_detail);
     for (const auto& use : facts.relations) {
         is_write(use.how) ? write(use, where) : read(use, where);
     }
@@ -88,6 +87,13 @@ void resolver::uses(const sql::statement_facts& facts, const scope& where) {
         name_type(use, where);
     for (const auto& name : facts.current_settings)
         read_setting(name, where);
+}
+
+// The first cause is the one that is reported.
+void resolver::pin(sql::pin_cause cause, std::string_view detail) {
+    if (result_.pin != sql::pin_cause::none) return;
+    result_.pin = cause;
+    result_.pin_detail = detail;
 }
 
 // ---- reads
@@ -115,8 +121,8 @@ void resolver::read_relation(const relation& target, const scope& where) {
 }
 
 void resolver::read_table(const relation& table, const scope& where) {
-    // A policy that reads its own table ends here; PostgreSQL refuses to run such a one.
     read_row_functions(table, where);
+    // A policy that reads its own table ends here; PostgreSQL refuses to run such a one.
     if (!seen_reads_.emplace(table.id, where.as).second) return;
     for (const auto* one : descendants(table)) {
         if (!is_table(*one)) deny(where, reason::not_a_table, qualified(*one));
@@ -148,7 +154,6 @@ void resolver::read_view(const relation& view, const scope& where) {
         write_everything();
         return;
     }
-    if (definition.facts.writes_everything) write_everything();
     uses(definition.facts, inside);
 }
 
@@ -172,7 +177,6 @@ void resolver::read_policies(const relation& table, const scope& where) {
             write_everything();
             continue;
         }
-        if (known.visible.facts.writes_everything) write_everything();
         uses(known.visible.facts, inside);
     }
 }
@@ -311,10 +315,7 @@ void resolver::call(const sql::function_use& use, const scope& where) {
         // It may have come into being since the snapshot was taken.
         deny(where, reason::unknown_function, qualified(use));
         write_everything();
-        if (result_.pin == sql::pin_cause::none) {
-            result_.pin = sql::pin_cause::unknown_effect;
-            result_.pin_detail = qualified(use);
-        }
+        pin(sql::pin_cause::unknown_effect, qualified(use));
         return;
     }
     char builtin_volatility = 0;
@@ -332,17 +333,12 @@ void resolver::call(const sql::function_use& use, const scope& where) {
 
 void resolver::call_builtin(std::string_view name, char volatility, const scope& where) {
     if (const auto* known = index_.vouched("pg_catalog", name)) return call_vouched(*known, where);
-    const auto pin = [&](sql::pin_cause cause) {
-        if (result_.pin != sql::pin_cause::none) return;
-        result_.pin = cause;
-        result_.pin_detail = name;
-    };
     switch (judge_builtin(name, volatility)) {
     case builtin_effect::pure: return;
     case builtin_effect::session: return deny(where, reason::session_dependent, name);
     case builtin_effect::changes_nothing: break;
-    case builtin_effect::session_lock: pin(sql::pin_cause::advisory_lock); break;
-    case builtin_effect::session_setting: pin(sql::pin_cause::unknown_setting); break;
+    case builtin_effect::session_lock: pin(sql::pin_cause::advisory_lock, name); break;
+    case builtin_effect::session_setting: pin(sql::pin_cause::unknown_setting, name); break;
     case builtin_effect::unknown: write_everything(); break;
     }
     deny(where, reason::volatile_function, name);
@@ -355,10 +351,7 @@ void resolver::call_user(const function& callee, const scope& where) {
     deny(where, reason::user_function, qualified(callee));
     if (callee.volatility != 'v') return;
     write_everything();
-    if (result_.pin == sql::pin_cause::none) {
-        result_.pin = sql::pin_cause::unknown_effect;
-        result_.pin_detail = qualified(callee);
-    }
+    pin(sql::pin_cause::unknown_effect, qualified(callee));
 }
 
 // What a foreign key, a trigger or a voucher writes could be any change of any row.

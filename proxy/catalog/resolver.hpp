@@ -46,6 +46,7 @@ private:
     };
 
     void deny(const scope& where, reason why, std::string_view detail);
+    void pin(sql::pin_cause cause, std::string_view detail);
     void uses(const sql::statement_facts& facts, const scope& where);
 
     void read(const sql::relation_use& use, const scope& where);

@@ -45,9 +45,11 @@ public:
     /// DDL passed by: current() is null until a load that began after this call has ended.
     void invalidate();
 
-    /// Calls `done` (on the watcher's thread) once the backend with `pid` that was started when
-    /// `connected_before` says is gone from pg_stat_activity; a fence of unknown outcome waits for it.
-    /// Tries pg_terminate_backend on the way. `done` is also called on destruction.
+    /// Calls `done` (on the watcher's thread) once the backend with `pid` is gone from
+    /// pg_stat_activity, or the server has been restarted; a fence of unknown outcome waits for it.
+    /// While the database does not answer the wait goes on: the backend may still be committing, and
+    /// nothing is cacheable meanwhile. Tries pg_terminate_backend on the way. `done` is also called
+    /// on destruction.
     void when_backend_gone(std::int32_t pid, std::function<void()> done);
 
     /// New settings from a reload: takes effect with the next load, which it triggers.

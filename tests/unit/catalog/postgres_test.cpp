@@ -52,6 +52,12 @@ CREATE TABLE events (id int, year int) PARTITION BY LIST (year);
 CREATE TABLE events_2025 PARTITION OF events FOR VALUES IN (2025) PARTITION BY LIST (id);
 CREATE TABLE events_2025_1 PARTITION OF events_2025 FOR VALUES IN (1);
 CREATE TABLE events_2026 PARTITION OF events FOR VALUES IN (2026);
+CREATE TABLE logs (id int PRIMARY KEY) PARTITION BY RANGE (id);
+CREATE TABLE logs_1 PARTITION OF logs FOR VALUES FROM (1) TO (9);
+CREATE TABLE log_notes (log_id int REFERENCES logs ON DELETE CASCADE);
+CREATE TABLE traps (id int) PARTITION BY RANGE (id);
+CREATE TABLE traps_1 PARTITION OF traps FOR VALUES FROM (1) TO (9);
+CREATE TRIGGER note AFTER DELETE ON traps FOR EACH ROW EXECUTE FUNCTION note();
 CREATE TABLE animals (id int);
 CREATE TABLE dogs () INHERITS (animals);
 CREATE VIEW open_issues AS SELECT id, project_id FROM issues WHERE status = 'open';
@@ -221,6 +227,11 @@ TEST_CASE("partitions and children are read and written with their parents") {
     CHECK(resolve("INSERT INTO events VALUES (1, 2025)").writes == all);
     CHECK(resolve("UPDATE events_2025_1 SET id = 1").writes == ids({"events_2025_1"}));
     CHECK(resolve("SELECT * FROM animals").reads == ids({"animals", "dogs"}));
+}
+
+TEST_CASE("a partition written by its own name runs its parent's foreign keys and triggers") {
+    CHECK(resolve("DELETE FROM logs_1").writes == ids({"logs_1", "log_notes"}));
+    CHECK(resolve("DELETE FROM traps_1").writes_everything);
 }
 
 TEST_CASE("tables with rules are written everywhere") {

@@ -125,6 +125,16 @@ TEST_CASE("a view that can't be followed is refused by name") {
     }
 }
 
+TEST_CASE("a view that does not parse, or that changes the session, is as bad as its text") {
+    world made;
+    made.add_view("broken", "SELECT FROM WHERE");
+    made.add_view("locks", "SELECT pg_advisory_lock(1) AS held;");
+    const auto broken = made.resolve(reading({"broken"}));
+    CHECK(broken.writes_everything);
+    CHECK(broken.pin == sql::pin_cause::unknown_effect);
+    CHECK(made.resolve(reading({"locks"})).pin == sql::pin_cause::advisory_lock);
+}
+
 TEST_CASE("a view's names do not follow the reader's search_path") {
     world made;
     made.add_table("issues");
