@@ -11,6 +11,49 @@ namespace postern::sql {
 
 namespace {
 
+/// Nodes that mean nothing but what their children mean.
+constexpr const ProtobufCMessageDescriptor* transparent_nodes[] = {
+    &pg_query__node__descriptor,
+    &pg_query__list__descriptor,
+    &pg_query__integer__descriptor,
+    &pg_query__float__descriptor,
+    &pg_query__boolean__descriptor,
+    &pg_query__bit_string__descriptor,
+    &pg_query__alias__descriptor,
+    &pg_query__res_target__descriptor,
+    &pg_query__param_ref__descriptor,
+    &pg_query__bool_expr__descriptor,
+    &pg_query__null_test__descriptor,
+    &pg_query__boolean_test__descriptor,
+    &pg_query__coalesce_expr__descriptor,
+    &pg_query__min_max_expr__descriptor,
+    &pg_query__row_expr__descriptor,
+    &pg_query__a__array_expr__descriptor,
+    &pg_query__a__star__descriptor,
+    &pg_query__a__indices__descriptor,
+    &pg_query__case_when__descriptor,
+    &pg_query__collate_clause__descriptor,
+    &pg_query__window_def__descriptor,
+    &pg_query__grouping_func__descriptor,
+    &pg_query__grouping_set__descriptor,
+    &pg_query__named_arg_expr__descriptor,
+    &pg_query__multi_assign_ref__descriptor,
+    &pg_query__set_to_default__descriptor,
+    &pg_query__current_of_expr__descriptor,
+    &pg_query__range_subselect__descriptor,
+    &pg_query__range_function__descriptor,
+    &pg_query__range_table_func__descriptor,
+    &pg_query__range_table_func_col__descriptor,
+    &pg_query__column_def__descriptor,
+    &pg_query__on_conflict_clause__descriptor,
+    &pg_query__infer_clause__descriptor,
+    &pg_query__index_elem__descriptor,
+    &pg_query__merge_when_clause__descriptor,
+    &pg_query__ctesearch_clause__descriptor,
+    &pg_query__ctecycle_clause__descriptor,
+    &pg_query__def_elem__descriptor,
+};
+
 /// PostgreSQL's system columns (manual §5.5).
 bool is_system_column(std::string_view name) noexcept {
     static constexpr std::array<std::string_view, 6>
@@ -56,47 +99,8 @@ const collector::handler_map& collector::node_handlers() {
         add(&collector::update, &pg_query__update_stmt__descriptor);
         add(&collector::delete_rows, &pg_query__delete_stmt__descriptor);
         add(&collector::merge, &pg_query__merge_stmt__descriptor);
-        // These mean nothing but what their children mean.
-        add(&collector::descend,
-            &pg_query__node__descriptor,
-            &pg_query__list__descriptor,
-            &pg_query__integer__descriptor,
-            &pg_query__float__descriptor,
-            &pg_query__boolean__descriptor,
-            &pg_query__bit_string__descriptor,
-            &pg_query__alias__descriptor,
-            &pg_query__res_target__descriptor,
-            &pg_query__param_ref__descriptor,
-            &pg_query__bool_expr__descriptor,
-            &pg_query__null_test__descriptor,
-            &pg_query__boolean_test__descriptor,
-            &pg_query__coalesce_expr__descriptor,
-            &pg_query__min_max_expr__descriptor,
-            &pg_query__row_expr__descriptor,
-            &pg_query__a__array_expr__descriptor,
-            &pg_query__a__star__descriptor,
-            &pg_query__a__indices__descriptor,
-            &pg_query__case_when__descriptor,
-            &pg_query__collate_clause__descriptor,
-            &pg_query__window_def__descriptor,
-            &pg_query__grouping_func__descriptor,
-            &pg_query__grouping_set__descriptor,
-            &pg_query__named_arg_expr__descriptor,
-            &pg_query__multi_assign_ref__descriptor,
-            &pg_query__set_to_default__descriptor,
-            &pg_query__current_of_expr__descriptor,
-            &pg_query__range_subselect__descriptor,
-            &pg_query__range_function__descriptor,
-            &pg_query__range_table_func__descriptor,
-            &pg_query__range_table_func_col__descriptor,
-            &pg_query__column_def__descriptor,
-            &pg_query__on_conflict_clause__descriptor,
-            &pg_query__infer_clause__descriptor,
-            &pg_query__index_elem__descriptor,
-            &pg_query__merge_when_clause__descriptor,
-            &pg_query__ctesearch_clause__descriptor,
-            &pg_query__ctecycle_clause__descriptor,
-            &pg_query__def_elem__descriptor);
+        for (const auto* descriptor : transparent_nodes)
+            map.emplace(descriptor, &collector::descend);
         return map;
     }();
     return handlers;
