@@ -1,5 +1,5 @@
-// config/postern.yaml and config/rules.yaml: read, checked against what is possible, turned into the
-// rooms' own settings. Every refusal names file, line and column and says what was expected.
+// config/postern.yaml and config/rules.yaml: read, checked against what is possible, turned into
+// the rooms' own settings. Every refusal names file, line and column and says what was expected.
 
 #pragma once
 
@@ -18,7 +18,8 @@ namespace postern::cli {
 
 struct admin_settings {
     std::string http_address = "127.0.0.1";
-    std::optional<std::uint16_t> http_port;  ///< /metrics, /healthz, /readyz; absent: no HTTP; 0: any
+    /// Of /metrics, /healthz and /readyz; absent: no HTTP; 0: any free one.
+    std::optional<std::uint16_t> http_port;
 };
 
 struct configuration {

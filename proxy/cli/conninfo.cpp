@@ -1,0 +1,31 @@
+#include "cli/conninfo.hpp"
+
+#include <fmt/format.h>
+
+#include <algorithm>
+
+namespace postern::cli {
+
+std::string conninfo_part(std::string_view key, std::string_view value) {
+    if (value.empty()) return "";
+    std::string part = fmt::format("{}='", key);
+    for (const char c : value) {
+        if (c == '\'' || c == '\\') part += '\\';
+        part += c;
+    }
+    return part + "' ";
+}
+
+std::string service_conninfo(const session::database& where) {
+    // libpq counts whole seconds, and takes 1 for 2.
+    const auto seconds = std::max<long>(1, (where.pool.connect_timeout.count() + 999) / 1000);
+    return conninfo_part("host", where.server.host) +
+           conninfo_part("port", fmt::to_string(where.server.port)) +
+           conninfo_part("dbname", where.server.database) +
+           conninfo_part("user", where.service.user) +
+           conninfo_part("password", where.service.password) +
+           conninfo_part("connect_timeout", fmt::to_string(seconds)) +
+           conninfo_part("application_name", "postern");
+}
+
+}  // namespace postern::cli

@@ -1,0 +1,19 @@
+// Connection strings in libpq's form.
+// https://www.postgresql.org/docs/15/libpq-connect.html#LIBPQ-CONNSTRING
+
+#pragma once
+
+#include "session/settings.hpp"
+
+#include <string>
+#include <string_view>
+
+namespace postern::cli {
+
+/// `key='value'` with the value's quotes and backslashes escaped; nothing for an empty value.
+std::string conninfo_part(std::string_view key, std::string_view value);
+
+/// How Postern's own service login reaches a database.
+std::string service_conninfo(const session::database& where);
+
+}  // namespace postern::cli
