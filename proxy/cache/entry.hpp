@@ -10,6 +10,7 @@
 #include <cstdint>
 #include <memory>
 #include <string>
+#include <string_view>
 
 namespace postern::cache {
 
@@ -22,10 +23,10 @@ struct key_view {
 
 /// Immutable once stored; shared without copying.
 struct entry {
-    std::string material;         ///< the whole key material, compared on every hit
+    std::string material;  ///< the whole key material, compared on every hit
     hash128 hash;
     std::string row_description;  ///< a complete RowDescription message
-    std::string rows;             ///< DataRow messages and the CommandComplete, as they go to the client
+    std::string rows;  ///< DataRow messages and the CommandComplete, as they go to the client
     coherence::dependencies depends_on;
     monotonic_ns expires_at = 0;  ///< on our own monotonic clock
     std::uint32_t rule = 0;       ///< index of the rule that admitted it
@@ -33,7 +34,7 @@ struct entry {
     /// What it costs to keep, overhead included.
     std::size_t size() const noexcept {
         return sizeof(entry) + material.size() + row_description.size() + rows.size() +
-            depends_on.tags.size() * sizeof(coherence::dependencies::one) + 64;
+               depends_on.tags.size() * sizeof(coherence::dependencies::one) + 64;
     }
 };
 

@@ -23,7 +23,8 @@ public:
     ~flight_table();
 
     /// A seat in a flight. Destroying a leader's ticket without land() lands null. Destroying a
-    /// follower's ticket cancels its landing; after the destructor returned it is not called any more.
+    /// follower's ticket cancels its landing; after the destructor returned it is not called any
+    /// more.
     class ticket {
     public:
         ticket() = default;

@@ -11,8 +11,8 @@
 
 namespace postern::cache {
 
-/// Thread safety: all members may be called from any thread; a shard's lock is held for a look-up or
-/// an insertion, never across I/O or a free of many entries.
+/// Thread safety: all members may be called from any thread; a shard's lock is held for a look-up
+/// or an insertion, never across I/O or a free of many entries.
 class near_store {
 public:
     struct settings {
@@ -23,8 +23,9 @@ public:
     explicit near_store(settings bounds);
     ~near_store();
 
-    /// The entry whose material equals the key's, or null. Expired entries are not found (and dropped).
-    /// Does *not* check versions: the caller does (version_table::current) and may call erase().
+    /// The entry whose material equals the key's, or null. Expired entries are not found (and
+    /// dropped). Does *not* check versions: the caller does (version_table::current) and may call
+    /// erase().
     entry_ptr find(const key_view& key, monotonic_ns now);
 
     /// Keeps `fresh`, in place of an entry with the same material. An entry larger than a shard's

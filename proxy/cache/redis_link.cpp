@@ -169,7 +169,8 @@ void redis_link::ready(direction which) {
     else
         redisAsyncHandleWrite(hiredis_);
     // From here on hiredis may have freed itself.
-    if (hiredis_ != nullptr && hiredis_->c.reader->len - hiredis_->c.reader->pos > reply_bytes_max_) {
+    if (hiredis_ != nullptr &&
+        hiredis_->c.reader->len - hiredis_->c.reader->pos > reply_bytes_max_) {
         trouble_ = "a reply longer than anything stored";
         redisAsyncFree(hiredis_);
     }

@@ -21,17 +21,18 @@ enum class rule_mode : std::uint8_t { disabled, observe, enabled };
 struct rule {
     std::string name;
     // Conditions; an empty one always holds.
-    std::vector<std::string> tables;      ///< every table read directly or indirectly is one of these; "schema.table", "table" (schema public), or "schema.*"
-    std::vector<std::uint64_t> statements;///< fingerprints of the patterns written as SQL
+    std::vector<std::string> tables;  ///< every table read directly or indirectly is one of these;
+                                      ///< "schema.table", "table" (schema public), or "schema.*"
+    std::vector<std::uint64_t> statements;        ///< fingerprints of the patterns written as SQL
     std::vector<std::string> statement_patterns;  ///< as the DBA wrote them, for SHOW RULES
     std::vector<std::string> databases;
     std::vector<std::string> roles;
     // What then.
     rule_mode mode = rule_mode::enabled;
-    bool bypass = false;                  ///< never cache what matches
+    bool bypass = false;  ///< never cache what matches
     std::chrono::milliseconds ttl{60'000};
     std::size_t answer_bytes_max = std::size_t{1} << 20;
-    std::string where;                    ///< file:line of the rule, for messages
+    std::string where;  ///< file:line of the rule, for messages
 };
 
 /// Immutable; shared by all threads and swapped on reload.
@@ -41,8 +42,9 @@ struct rule_set {
 };
 
 struct verdict {
-    reason why_not = reason::no_rule;  ///< none: cache it; rule_observe: run everything, never serve
-    std::optional<std::uint32_t> rule; ///< index into the set
+    reason why_not =
+        reason::no_rule;  ///< none: cache it; rule_observe: run everything, never serve
+    std::optional<std::uint32_t> rule;  ///< index into the set
 };
 
 /// Which rule decides on a statement with this footprint. Pure.
