@@ -34,7 +34,8 @@ struct footprint {
     std::vector<oid> writes;
     bool writes_everything = false;
     bool changes_catalog = false;
-    /// Row-level security applies, for this role, to one of `reads`: the identity is part of the key.
+    /// Row-level security applies, for this role, to one of `reads`: the identity is part of the
+    /// key.
     bool identity_matters = false;
     /// Calls something whose effect on the session nobody vouched for.
     sql::pin_cause pin = sql::pin_cause::none;

@@ -25,10 +25,10 @@ struct relation {
     oid owner = 0;
     bool rls_enabled = false;
     bool rls_forced = false;
-    bool has_user_rules = false;     ///< rewrite rules other than a view's _RETURN
-    bool security_invoker = false;   ///< of a view
-    std::string view_definition;     ///< pg_get_viewdef with an empty search_path; views only
-    std::vector<oid> children;       ///< pg_inherits: partitions and inheritance children
+    bool has_user_rules = false;    ///< rewrite rules other than a view's _RETURN
+    bool security_invoker = false;  ///< of a view
+    std::string view_definition;    ///< pg_get_viewdef with an empty search_path; views only
+    std::vector<oid> children;      ///< pg_inherits: partitions and inheritance children
     /// Functions that `t.name` or `(t.column).name` can call: of one argument of the row's type, or
     /// of a type within it, where that type has no column of the name.
     std::vector<oid> row_functions;
@@ -37,14 +37,14 @@ struct relation {
 struct policy {
     oid table = 0;
     std::string name;
-    char command = '*';        ///< pg_policy.polcmd
-    std::vector<oid> roles;    ///< 0 = PUBLIC
+    char command = '*';      ///< pg_policy.polcmd
+    std::vector<oid> roles;  ///< 0 = PUBLIC
     std::string using_expression;
     std::string check_expression;
 };
 
-/// Code that a write on `table` runs: a trigger, or a VOLATILE function in a column default, a CHECK
-/// constraint or a policy.
+/// Code that a write on `table` runs: a trigger, or a VOLATILE function in a column default, a
+/// CHECK constraint or a policy.
 struct trigger {
     oid table = 0;
     std::string name;
@@ -80,7 +80,7 @@ struct vouched_function {
     std::string name;
     std::vector<std::string> reads;   ///< schema.table
     std::vector<std::string> writes;  ///< schema.table
-    bool cacheable = false;           ///< its result depends on arguments, `reads` and identity only
+    bool cacheable = false;  ///< its result depends on arguments, `reads` and identity only
 };
 
 /// What a snapshot is built from: rows as the catalog gives them.
@@ -91,9 +91,12 @@ struct snapshot_data {
     std::vector<cascade> cascades;
     std::vector<function> functions;
     std::vector<role> roles;
-    std::vector<std::pair<std::string, std::string>> operators;  ///< schema, name; outside pg_catalog only
-    std::vector<std::pair<std::string, std::string>> volatile_operators;  ///< of those, whose function is VOLATILE
-    std::vector<std::pair<std::string, std::string>> types;      ///< schema, name; outside pg_catalog that are enums or domains over core types
+    std::vector<std::pair<std::string, std::string>>
+        operators;  ///< schema, name; outside pg_catalog only
+    std::vector<std::pair<std::string, std::string>>
+        volatile_operators;  ///< of those, whose function is VOLATILE
+    std::vector<std::pair<std::string, std::string>>
+        types;  ///< schema, name; outside pg_catalog that are enums or domains over core types
     std::vector<vouched_function> vouched;
     std::vector<std::string> identity_variables;  ///< settings that are part of the identity
 

@@ -47,13 +47,15 @@ public:
 
     /// Calls `done` (on the watcher's thread) once the backend with `pid` is gone from
     /// pg_stat_activity, or the server has been restarted; a fence of unknown outcome waits for it.
-    /// While the database does not answer the wait goes on: the backend may still be committing, and
-    /// nothing is cacheable meanwhile. Tries pg_terminate_backend on the way. `done` is also called
-    /// on destruction.
+    /// While the database does not answer the wait goes on: the backend may still be committing,
+    /// and nothing is cacheable meanwhile. Tries pg_terminate_backend on the way. `done` is also
+    /// called on destruction.
     void when_backend_gone(std::int32_t pid, std::function<void()> done);
 
     /// New settings from a reload: takes effect with the next load, which it triggers.
-    void set_vouched(std::vector<vouched_function> vouched, std::vector<std::string> identity_variables);
+    void set_vouched(
+        std::vector<vouched_function> vouched,
+        std::vector<std::string> identity_variables);
 
 private:
     struct state;
