@@ -336,7 +336,7 @@ TEST_CASE("nesting that could exhaust the stack is refused before it is parsed")
     for (const std::string& text :
          {"SELECT 1" + repeated("+1", 390),
           "SELECT " + repeated("(SELECT ", 390) + "1" + repeated(")", 390),
-          repeated("SELECT * FROM (", 390) + "SELECT 1" + repeated(") x", 390),
+          repeated("SELECT * FROM (", 190) + "SELECT 1" + repeated(") x", 190),
           "SELECT 1 IN (0" + repeated(", -1", 20000) + ")",
           "SELECT 1 FROM a WHERE x = 1" + repeated(" OR x = 1 AND y = 2", 5000),
           "INSERT INTO a VALUES (1, 'x')" + repeated(", (-1, 'x')", 5000),
