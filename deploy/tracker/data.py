@@ -152,7 +152,10 @@ class Dataset:
 
     def users(self):
         first = "Ada Ben Cleo Dan Eva Finn Gia Hal Ida Jon Kim Lea Max Nia Oli Pia Ray Sam Tia Uwe Vic Wim Yan Zoe".split()
-        last = "Adler Brandt Costa Dumas Eklund Falk Grant Holm Ivers Jensen Klein Lopez Moser Novak Okoye Patel Quist Rossi Silva Tanaka".split()
+        last = (
+            "Adler Brandt Costa Dumas Eklund Falk Grant Holm Ivers Jensen"
+            " Klein Lopez Moser Novak Okoye Patel Quist Rossi Silva Tanaka"
+        ).split()
         for user in range(1, USERS + 1):
             name = f"{first[user % len(first)]} {last[(user // len(first)) % len(last)]}"
             role = "admin" if is_admin(user) else "manager" if user <= PROJECTS else "user"

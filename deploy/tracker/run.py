@@ -204,7 +204,7 @@ class Bench:
 
 
 def run_pgbench(target, seconds, clients=8):
-    folder = target.servers.folder / f"pgbench-{target.name}"
+    folder = target.servers.folder / f"pgbench-{target.name.replace(' ', '-')}"
     folder.mkdir(exist_ok=True)
     arguments = [POSTGRES_BIN / "pgbench", "-n", "-M", "prepared", "-c", clients, "-j", 2, "-T", seconds,
                  "--random-seed", 7, "--log", "--log-prefix", folder / "log"]
@@ -244,11 +244,12 @@ def saved(direct, through):
     return 1 - through / direct if direct else 0.0
 
 
-def print_results(results, benches):
+def print_results(results, benches, targets):
+    names = [f"  {target.name}" for target in targets]
     rows = [["", "p50 ms", "p95 ms", "p99 ms", "statements/s", "hit ratio", "db ms/statement", "db time saved"]]
     for (what, *_), (direct, through) in zip(PHASES, results):
         rows.append([what] + [""] * 7)
-        for name, phase in (("  direct", direct), ("  postern", through)):
+        for name, phase in zip(names, (direct, through)):
             is_direct = phase is direct
             rows.append(
                 [name]
@@ -263,7 +264,7 @@ def print_results(results, benches):
             )
     print("\n" + table(rows))
     rows = [["pgbench, prepared, 8 clients", "p50 ms", "p95 ms", "p99 ms", "transactions/s", "db ms/transaction"]]
-    for name, bench in zip(("  direct", "  postern"), benches):
+    for name, bench in zip(names, benches):
         rows.append(
             [name]
             + [f"{load.percentile(bench.latencies, share) * 1000:.2f}" for share in (0.50, 0.95, 0.99)]
@@ -336,7 +337,8 @@ def prepare(servers, options, reporter):
         port = servers.postern_port
         reporter.say(f"Postern listens on 127.0.0.1:{port}")
     backend = servers.start_backend("backend-postern", servers.app_url(port, "tracker"))
-    through = Target("postern", servers, "tracker", port, backend, not options.without_postern)
+    name = "direct again" if options.without_postern else "postern"
+    through = Target(name, servers, "tracker", port, backend, not options.without_postern)
     reporter.say("the backends are up")
     return direct, through
 
@@ -392,9 +394,11 @@ def parse_options():
     parser.add_argument("--json", action="store_true", help="the results as one JSON object on the last line, too")
     parser.add_argument("--keep", action="store_true", help="leave everything running at the end, and say how to reach it")
     parser.add_argument("--quick", action="store_true", help="a fifth of the load: shows that it works, measures little")
-    parser.add_argument("--store", choices=("memory", "redis"), default="memory", help="where Postern keeps entries (default: memory)")
+    parser.add_argument("--store", choices=("memory", "redis"), default="memory", 
+                        help="where Postern keeps entries (default: memory)")
     parser.add_argument("--postern", type=pathlib.Path, default=REPOSITORY / "build/release/postern", help="the program to run")
-    parser.add_argument("--without-postern", action="store_true", help="both sides at PostgreSQL: what differs is noise")
+    parser.add_argument("--without-postern", action="store_true",
+                        help="both sides at PostgreSQL: what differs is noise")
     return parser.parse_args()
 
 
@@ -419,10 +423,10 @@ def main():
         targets = prepare(servers, options, reporter)
         results = measure(servers, targets, options, reporter)
         benches = run_benches(targets, options, reporter)
-        print_results(results, benches)
+        print_results(results, benches, targets)
         outcome = summary(results, benches, targets, "none" if options.without_postern else options.store)
         print(f"\nstale reads: {outcome['stale_reads']} of {outcome['checked_reads'] + outcome['checked_reads_direct']} checked"
-              f" ({outcome['checked_reads']} of them through Postern)")
+              f" ({outcome['checked_reads']} of them: {targets[1].name})")
         for target in targets:
             for example in target.checks.examples:
                 print(f"  {target.name}: {example}")
