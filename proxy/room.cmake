@@ -7,6 +7,7 @@ find_package(fmt REQUIRED)
 find_package(spdlog REQUIRED)
 find_package(OpenSSL REQUIRED)
 find_package(PkgConfig REQUIRED)
+find_package(Boost 1.81 REQUIRED)
 
 # What every target of ours is compiled with. Dependencies are SYSTEM includes and stay silent.
 add_library(postern_options INTERFACE)

@@ -1,0 +1,137 @@
+#include "pool/poller.hpp"
+
+#include "base/assert.hpp"
+
+#include <boost/asio/io_context.hpp>
+#include <boost/asio/posix/stream_descriptor.hpp>
+
+#include <cerrno>
+#include <fcntl.h>
+#include <sys/socket.h>
+#include <unistd.h>
+
+namespace postern::pool {
+
+/// Asio's view of our epoll: a descriptor that is readable when one of our sockets is ready.
+struct poller::waiter {
+    boost::asio::posix::stream_descriptor descriptor;
+};
+
+poller::poller(boost::asio::io_context& io)
+    : io_{io}
+    , epoll_{epoll_create1(EPOLL_CLOEXEC)} {
+    POSTERN_ASSERT(epoll_ >= 0);
+    waiter_ = std::make_unique<waiter>(waiter{boost::asio::posix::stream_descriptor{io, epoll_}});
+    arm();
+}
+
+poller::~poller() = default;  // the descriptor closes the epoll
+
+void poller::arm() {
+    using boost::asio::posix::descriptor_base;
+    waiter_->descriptor.async_wait(
+        descriptor_base::wait_read, [this](const boost::system::error_code& error) {
+            if (error) return;  // destroyed or stopping
+            dispatch_round();
+            arm();
+        });
+}
+
+void poller::dispatch_round() {
+    events_ready_ = epoll_wait(epoll_, events_.data(), events_per_round, 0);
+    for (events_done_ = 0; events_done_ < events_ready_;) {
+        const epoll_event event = events_[static_cast<std::size_t>(events_done_++)];
+        auto* target = static_cast<channel*>(event.data.ptr);
+        if (target == nullptr) continue;  // forgotten by an earlier handler of this round
+        if ((event.events & EPOLLOUT) != 0) {
+            // The handler may close the channel; a read event then is of no interest any more, and
+            // if it was not closed level triggering reports it again in the next round.
+            target->handler_->on_writable();
+            continue;
+        }
+        target->handler_->on_readable();
+    }
+    events_ready_ = 0;
+}
+
+void poller::forget(const channel* gone) noexcept {
+    for (int i = events_done_; i < events_ready_; ++i) {
+        auto& event = events_[static_cast<std::size_t>(i)];
+        if (event.data.ptr == gone) event.data.ptr = nullptr;
+    }
+}
+
+channel::channel(poller& where, int fd, socket_handler& handler)
+    : poller_{nullptr}
+    , fd_{fd}
+    , handler_{&handler}
+    , interest_{EPOLLIN} {
+    const int flags = fcntl(fd, F_GETFL, 0);
+    fcntl(fd, F_SETFL, flags | O_NONBLOCK);
+    attach(where);
+}
+
+channel::~channel() {
+    close();
+}
+
+void channel::attach(poller& where) noexcept {
+    POSTERN_ASSERT(poller_ == nullptr);
+    poller_ = &where;
+    epoll_event event{};
+    event.events = interest_;
+    event.data.ptr = this;
+    epoll_ctl(where.epoll_, EPOLL_CTL_ADD, fd_, &event);
+}
+
+void channel::detach() noexcept {
+    if (poller_ == nullptr) return;
+    poller_->forget(this);
+    epoll_ctl(poller_->epoll_, EPOLL_CTL_DEL, fd_, nullptr);
+    poller_ = nullptr;
+}
+
+void channel::close() noexcept {
+    if (fd_ < 0) return;
+    detach();
+    ::close(fd_);
+    fd_ = -1;
+}
+
+void channel::update(std::uint32_t wanted) noexcept {
+    if (wanted == interest_) return;
+    interest_ = wanted;
+    if (poller_ == nullptr || fd_ < 0) return;
+    epoll_event event{};
+    event.events = interest_;
+    event.data.ptr = this;
+    epoll_ctl(poller_->epoll_, EPOLL_CTL_MOD, fd_, &event);
+}
+
+void channel::want_read(bool wanted) noexcept {
+    update(wanted ? interest_ | EPOLLIN : interest_ & ~std::uint32_t{EPOLLIN});
+}
+
+void channel::want_write(bool wanted) noexcept {
+    update(wanted ? interest_ | EPOLLOUT : interest_ & ~std::uint32_t{EPOLLOUT});
+}
+
+channel::io_result channel::receive(char* into, std::size_t size) noexcept {
+    if (fd_ < 0) return {io_state::closed};
+    const ssize_t count = ::recv(fd_, into, size, MSG_DONTWAIT);
+    if (count > 0) return {io_state::done, static_cast<std::size_t>(count)};
+    if (count < 0 && (errno == EAGAIN || errno == EINTR)) {
+        return {io_state::would_block};
+    }
+    return {io_state::closed};
+}
+
+channel::io_result channel::send(std::string_view bytes) noexcept {
+    if (fd_ < 0) return {io_state::closed};
+    const ssize_t count = ::send(fd_, bytes.data(), bytes.size(), MSG_DONTWAIT | MSG_NOSIGNAL);
+    if (count >= 0) return {io_state::done, static_cast<std::size_t>(count)};
+    if (errno == EAGAIN || errno == EINTR) return {io_state::would_block};
+    return {io_state::closed};
+}
+
+}  // namespace postern::pool

@@ -1,0 +1,111 @@
+// Readiness of thousands of long-lived sockets, inside an io_context.
+//
+// Asio re-arms its registration with a system call for every wait. Clients and servers of a proxy are
+// always waited for, so they are registered once, level-triggered, with an epoll of their own; Asio
+// waits for that epoll alone, and a round of events costs it one wake-up. bench/README.md has figures.
+
+#pragma once
+
+#include <array>
+#include <cstdint>
+#include <memory>
+#include <string_view>
+
+#include <sys/epoll.h>
+
+namespace boost::asio {
+class io_context;
+}
+
+namespace postern::pool {
+
+/// Who is told of a socket's readiness. Both calls may destroy the channel they are called for.
+class socket_handler {
+public:
+    /// Bytes, end of file or an error are there to be received.
+    virtual void on_readable() = 0;
+    /// Bytes can be sent again; only after channel::want_write(true).
+    virtual void on_writable() = 0;
+
+protected:
+    ~socket_handler() = default;
+};
+
+class channel;
+
+/// One thread's epoll. Thread safety: only on the thread that runs the io_context.
+class poller {
+public:
+    explicit poller(boost::asio::io_context& io);
+    ~poller();
+    poller(const poller&) = delete;
+    poller& operator=(const poller&) = delete;
+
+    boost::asio::io_context& io() noexcept { return io_; }
+
+private:
+    friend class channel;
+    struct waiter;
+    /// Bounds the time between two looks at Asio's own queue (timers, posts, Redis).
+    static constexpr int events_per_round = 128;
+
+    void arm();
+    void dispatch_round();
+    void forget(const channel* gone) noexcept;
+
+    boost::asio::io_context& io_;
+    int epoll_ = -1;
+    std::unique_ptr<waiter> waiter_;
+    std::array<epoll_event, events_per_round> events_{};
+    int events_ready_ = 0;
+    int events_done_ = 0;
+};
+
+/// A connected, non-blocking stream socket, registered with a poller, owned.
+///
+/// Nothing here throws or blocks. After close() all calls but the destructor do nothing.
+class channel {
+public:
+    enum class io_state : std::uint8_t { done, would_block, closed };
+    struct io_result {
+        io_state state;
+        std::size_t count = 0;
+    };
+
+    /// Takes `fd`; makes it non-blocking. Events go to `handler`, which outlives its registration.
+    channel(poller& where, int fd, socket_handler& handler);
+    ~channel();
+    channel(const channel&) = delete;
+    channel& operator=(const channel&) = delete;
+
+    /// Receives what is there, up to `size` bytes.
+    io_result receive(char* into, std::size_t size) noexcept;
+    /// Sends as much as the socket takes at once.
+    io_result send(std::string_view bytes) noexcept;
+
+    /// Whether on_readable is wanted; true at first. Switched off for back-pressure.
+    void want_read(bool wanted) noexcept;
+    /// Whether on_writable is wanted; false at first.
+    void want_write(bool wanted) noexcept;
+
+    void set_handler(socket_handler& handler) noexcept { handler_ = &handler; }
+
+    /// Ends events on this thread; attach() continues them on another. In between no thread polls it.
+    void detach() noexcept;
+    void attach(poller& where) noexcept;
+
+    void close() noexcept;
+    bool is_open() const noexcept { return fd_ >= 0; }
+    int fd() const noexcept { return fd_; }
+
+private:
+    friend class poller;
+    void update(std::uint32_t wanted) noexcept;
+
+    poller* poller_;
+    int fd_;
+    socket_handler* handler_;
+    std::uint32_t interest_ = 0;
+};
+
+}  // namespace postern::pool

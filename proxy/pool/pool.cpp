@@ -1,0 +1,294 @@
+#include "pool/pool.hpp"
+
+#include "base/assert.hpp"
+#include "base/log.hpp"
+#include "base/metrics.hpp"
+
+#include <boost/asio/io_context.hpp>
+#include <boost/asio/post.hpp>
+
+#include <algorithm>
+
+namespace postern::pool {
+
+namespace asio = boost::asio;
+
+/// One thread's idle servers. While a server lies here it is watched: PostgreSQL has nothing to say
+/// to an idle session, so whatever arrives (an end of file, FATAL 57P01, a reload's ParameterStatus)
+/// ends it before it could be taken for the answer to the next client's statement.
+struct pool::idle_shelf {
+    struct watch final : socket_handler {
+        watch(pool& pool_of_all, std::size_t thread_number)
+            : owner{pool_of_all}
+            , thread{thread_number} {}
+        void on_readable() override { owner.sweep(thread); }
+        void on_writable() override {}
+        pool& owner;
+        std::size_t thread;
+    };
+
+    idle_shelf(pool& owner, std::size_t thread)
+        : guard{owner, thread} {}
+
+    watch guard;
+    std::vector<server_ptr> servers;  // the last one was used last
+    std::atomic<std::size_t> count{0};
+};
+
+pool::pool(std::string database, connect_request how, std::vector<poller*> pollers)
+    : database_{std::move(database)}
+    , how_{std::move(how)}
+    , pollers_{std::move(pollers)} {
+    for (std::size_t thread = 0; thread < pollers_.size(); ++thread) {
+        shelves_.push_back(std::make_unique<idle_shelf>(*this, thread));
+    }
+}
+
+pool::~pool() = default;
+
+bool pool::wanted_back(const server& one) const {
+    const auto lifetime_ns = std::chrono::nanoseconds{how_.limits.lifetime}.count();
+    return one.link.is_open() && one.generation == generation_.load() &&
+        now() - one.connected_at < lifetime_ns;
+}
+
+server_ptr pool::checkout(
+    std::size_t thread,
+    const settings_map_ptr& wanted,
+    std::function<void(grant)> when_granted,
+    wait_ticket& ticket) {
+    ticket.number = 0;
+    auto& shelf = *shelves_[thread];
+    while (waiting_.load() == 0 && !shelf.servers.empty()) {
+        auto chosen = std::prev(shelf.servers.end());
+        for (auto i = shelf.servers.rbegin(); i != shelf.servers.rend(); ++i) {
+            if ((*i)->worn == wanted || same((*i)->worn, wanted)) {
+                chosen = std::prev(i.base());
+                break;
+            }
+        }
+        auto lent = std::move(*chosen);
+        shelf.servers.erase(chosen);
+        shelf.count.store(shelf.servers.size());
+        if (wanted_back(*lent)) return lent;
+        lent.reset();
+        lost();
+    }
+    {
+        const std::scoped_lock lock{mutex_};
+        ticket.number = next_number_++;
+        waiters_.push_back({ticket.number, thread, std::move(when_granted), now()});
+        waiting_.store(waiters_.size());
+    }
+    maybe_connect(thread);
+    ask_others(thread);
+    return nullptr;
+}
+
+void pool::cancel(wait_ticket& ticket) {
+    if (ticket.number == 0) return;
+    const std::scoped_lock lock{mutex_};
+    std::erase_if(waiters_, [&](const waiter& one) { return one.number == ticket.number; });
+    waiting_.store(waiters_.size());
+    ticket.number = 0;
+}
+
+std::optional<pool::waiter> pool::next_waiter() {
+    const std::scoped_lock lock{mutex_};
+    if (waiters_.empty()) return std::nullopt;
+    auto first = std::move(waiters_.front());
+    waiters_.pop_front();
+    waiting_.store(waiters_.size());
+    return first;
+}
+
+void pool::maybe_connect(std::size_t thread) {
+    {
+        const std::scoped_lock lock{mutex_};
+        if (total_ >= how_.limits.size || connecting_ >= waiters_.size()) return;
+        ++total_;
+        ++connecting_;
+    }
+    auto attempt = connect(
+        *pollers_[thread], how_, [weak = weak_from_this(), thread](connect_outcome outcome) {
+            if (const auto self = weak.lock()) self->on_connected(thread, std::move(outcome));
+        });
+    const std::scoped_lock lock{mutex_};
+    std::erase_if(connectors_, [](const auto& one) { return one.use_count() == 1; });
+    connectors_.push_back(std::move(attempt));
+}
+
+void pool::on_connected(std::size_t thread, connect_outcome outcome) {
+    if (outcome.made == nullptr) {
+        {
+            const std::scoped_lock lock{mutex_};
+            --total_;
+            --connecting_;
+        }
+        log::warning("pool {}/{}: {}", database_, user(), outcome.failure->message);
+        // The one who has waited longest hears of it; others may still get a server that exists.
+        if (auto first = next_waiter()) {
+            asio::post(pollers_[first->thread]->io(), [callback = std::move(first->when_granted), why = *outcome.failure] {
+                callback({nullptr, why});
+            });
+        }
+        return maybe_connect(thread);
+    }
+    outcome.made->generation = generation_.load();
+    auto fresh = std::make_shared<const greeting>(greeting{outcome.made->parameters, outcome.defaults});
+    bool changed = false;
+    {
+        const std::scoped_lock lock{mutex_};
+        --connecting_;
+        changed = welcome_ != nullptr && welcome_->defaults != fresh->defaults;
+        welcome_ = fresh;
+    }
+    if (changed && on_changed) on_changed(*fresh);
+    give_back(thread, std::move(outcome.made));
+}
+
+void pool::hand_over(std::size_t thread, server_ptr returned, waiter to) {
+    metrics::observe(metrics::histogram::pool_wait, now() - to.since);
+    if (to.thread == thread) {
+        asio::post(
+            pollers_[thread]->io(),
+            [callback = std::move(to.when_granted), lent = std::make_shared<server_ptr>(std::move(returned)), number = to.number] {
+                callback({std::move(*lent), std::nullopt});
+            });
+        return;
+    }
+    returned->link.detach();
+    asio::post(
+        pollers_[to.thread]->io(),
+        [callback = std::move(to.when_granted), lent = std::make_shared<server_ptr>(std::move(returned)), where = pollers_[to.thread]] {
+            (*lent)->link.attach(*where);
+            callback({std::move(*lent), std::nullopt});
+        });
+}
+
+void pool::give_back(std::size_t thread, server_ptr returned) {
+    POSTERN_ASSERT(returned->inbox.empty() && returned->outbox.empty());
+    if (!wanted_back(*returned) || returned->worn == nullptr) {
+        returned.reset();
+        return lost();
+    }
+    returned->link.set_handler(shelves_[thread]->guard);
+    returned->link.want_write(false);
+    returned->link.want_read(true);
+    if (waiting_.load() != 0) {
+        if (auto first = next_waiter()) return hand_over(thread, std::move(returned), std::move(*first));
+    }
+    put_on_shelf(thread, std::move(returned));
+    // Someone may have begun to wait between the look above and the shelf's count being seen.
+    if (waiting_.load() != 0) donate(thread);
+}
+
+void pool::put_on_shelf(std::size_t thread, server_ptr returned) {
+    auto& shelf = *shelves_[thread];
+    returned->idle_since = now();
+    shelf.servers.push_back(std::move(returned));
+    shelf.count.store(shelf.servers.size());
+}
+
+void pool::lost() {
+    std::size_t thread = 0;
+    {
+        const std::scoped_lock lock{mutex_};
+        POSTERN_ASSERT(total_ > 0);
+        --total_;
+        if (waiters_.empty()) return;
+        thread = waiters_.front().thread;
+    }
+    asio::post(pollers_[thread]->io(), [weak = weak_from_this(), thread] {
+        if (const auto self = weak.lock()) self->maybe_connect(thread);
+    });
+}
+
+void pool::ask_others(std::size_t thread) {
+    for (std::size_t other = 0; other < shelves_.size(); ++other) {
+        if (shelves_[other]->count.load() == 0) continue;
+        if (other == thread) {
+            // Only reachable when others were already waiting: they come first.
+            donate(thread);
+            continue;
+        }
+        asio::post(pollers_[other]->io(), [weak = weak_from_this(), other] {
+            if (const auto self = weak.lock()) self->donate(other);
+        });
+    }
+}
+
+void pool::donate(std::size_t thread) {
+    auto& shelf = *shelves_[thread];
+    while (!shelf.servers.empty()) {
+        if (!wanted_back(*shelf.servers.back())) {
+            shelf.servers.pop_back();
+            shelf.count.store(shelf.servers.size());
+            lost();
+            continue;
+        }
+        auto first = next_waiter();
+        if (!first) return;
+        auto lent = std::move(shelf.servers.back());
+        shelf.servers.pop_back();
+        shelf.count.store(shelf.servers.size());
+        hand_over(thread, std::move(lent), std::move(*first));
+    }
+}
+
+void pool::reconnect() {
+    ++generation_;
+    for (std::size_t thread = 0; thread < pollers_.size(); ++thread) {
+        asio::post(pollers_[thread]->io(), [weak = weak_from_this(), thread] {
+            if (const auto self = weak.lock()) self->sweep(thread);
+        });
+    }
+}
+
+std::shared_ptr<const pool::greeting> pool::welcome() const {
+    const std::scoped_lock lock{mutex_};
+    return welcome_;
+}
+
+pool::numbers pool::statistics() const {
+    numbers out;
+    for (const auto& shelf : shelves_) out.idle += shelf->count.load();
+    const std::scoped_lock lock{mutex_};
+    out.connecting = connecting_;
+    const auto known = out.idle + out.connecting;
+    out.lent = total_ > known ? total_ - known : 0;
+    out.waiting = waiters_.size();
+    if (!waiters_.empty()) out.longest_wait_ns = now() - waiters_.front().since;
+    return out;
+}
+
+std::vector<pool::idle_server> pool::idle_servers(std::size_t thread) const {
+    std::vector<idle_server> out;
+    const auto at = now();
+    for (const auto& one : shelves_[thread]->servers) out.push_back({one->pid, at - one->connected_at});
+    return out;
+}
+
+void pool::sweep(std::size_t thread) {
+    auto& shelf = *shelves_[thread];
+    const auto idle_ns = std::chrono::nanoseconds{how_.limits.idle_timeout}.count();
+    const auto at = now();
+    const auto before = shelf.servers.size();
+    std::erase_if(shelf.servers, [&](server_ptr& one) {
+        char byte = 0;
+        const bool silent = one->link.receive(&byte, 1).state == channel::io_state::would_block;
+        return !(silent && wanted_back(*one) && at - one->idle_since < idle_ns);
+    });
+    shelf.count.store(shelf.servers.size());
+    for (auto gone = before - shelf.servers.size(); gone > 0; --gone) lost();
+}
+
+void pool::close_idle(std::size_t thread) {
+    auto& shelf = *shelves_[thread];
+    const auto gone = shelf.servers.size();
+    shelf.servers.clear();
+    shelf.count.store(0);
+    for (std::size_t i = 0; i < gone; ++i) lost();
+}
+
+}  // namespace postern::pool

@@ -1,0 +1,139 @@
+// The servers of one database and user: lent to sessions one transaction at a time, in the order in
+// which they asked.
+//
+// The size is one number for the process. Each thread keeps its own idle servers, so that lending
+// takes no lock as long as nobody waits; a thread that has none asks another for one of its own.
+
+#pragma once
+
+#include "pool/connector.hpp"
+#include "pool/server.hpp"
+#include "pool/settings.hpp"
+
+#include <atomic>
+#include <cstdint>
+#include <deque>
+#include <functional>
+#include <memory>
+#include <mutex>
+#include <optional>
+#include <string>
+#include <vector>
+
+namespace postern::pool {
+
+/// What a session that waits for a server is given in the end: a server, or why there is none.
+struct grant {
+    server_ptr lent;
+    std::optional<connect_failure> failure;
+};
+
+/// A session's place in the queue.
+struct wait_ticket {
+    std::uint64_t number = 0;  ///< 0: not waiting
+};
+
+class pool : public std::enable_shared_from_this<pool> {
+public:
+    /// `pollers`: one a thread, by thread number; they outlive the pool.
+    pool(std::string database, connect_request how, std::vector<poller*> pollers);
+    ~pool();
+
+    const std::string& database() const noexcept { return database_; }
+    const std::string& user() const noexcept { return how_.who.user; }
+    const connect_request& how() const noexcept { return how_; }
+
+    /// Lends an idle server of this thread at once, or null; then `when_granted` is called later, on
+    /// this thread, once, unless cancel() comes first. A server that wears `wanted` is preferred.
+    /// `ticket` receives the place in the queue when null is returned.
+    server_ptr checkout(
+        std::size_t thread,
+        const settings_map_ptr& wanted,
+        std::function<void(grant)> when_granted,
+        wait_ticket& ticket);
+
+    /// Leaves the queue. The callback is not called afterwards.
+    void cancel(wait_ticket& ticket);
+
+    /// Takes a server back. REQUIRES: it is provably in step: status idle, nothing unread, nothing
+    /// unsent, nothing expected. `thread` is the calling thread's number.
+    void give_back(std::size_t thread, server_ptr returned);
+
+    /// A lent server was closed instead of given back: makes room for another.
+    void lost();
+
+    /// Servers connected before now are closed when they are idle or come back.
+    void reconnect();
+
+    /// What the newest server reported, or null before the first; see `connect()`.
+    struct greeting {
+        reported_parameters parameters;
+        server_defaults defaults;
+    };
+    std::shared_ptr<const greeting> welcome() const;
+
+    /// Called on the connecting thread when a server's start time or defaults differ from the last.
+    std::function<void(const greeting&)> on_changed;
+
+    struct numbers {
+        std::size_t idle = 0;
+        std::size_t lent = 0;
+        std::size_t connecting = 0;
+        std::size_t waiting = 0;
+        std::int64_t longest_wait_ns = 0;
+    };
+    numbers statistics() const;
+
+    struct idle_server {
+        std::int32_t pid = 0;
+        std::int64_t age_ns = 0;
+    };
+    /// This thread's idle servers; for SHOW SERVERS.
+    std::vector<idle_server> idle_servers(std::size_t thread) const;
+
+    /// Closes this thread's idle servers that are too old, unwanted or dead. Called by a timer.
+    void sweep(std::size_t thread);
+
+    /// Closes this thread's idle servers. For stopping.
+    void close_idle(std::size_t thread);
+
+private:
+    struct idle_shelf;
+    struct waiter {
+        std::uint64_t number;
+        std::size_t thread;
+        std::function<void(grant)> when_granted;
+        monotonic_ns since;
+    };
+
+    void maybe_connect(std::size_t thread);
+    void on_connected(std::size_t thread, connect_outcome outcome);
+    void hand_over(std::size_t thread, server_ptr returned, waiter to);
+    void ask_others(std::size_t thread);
+    void donate(std::size_t thread);
+    bool wanted_back(const server& one) const;
+    std::optional<waiter> next_waiter();
+    void put_on_shelf(std::size_t thread, server_ptr returned);
+
+    const std::string database_;
+    const connect_request how_;
+    const std::vector<poller*> pollers_;
+
+    // Each shelf is touched by its own thread only; its count is read by all.
+    std::vector<std::unique_ptr<idle_shelf>> shelves_;
+
+    std::atomic<std::size_t> waiting_{0};
+    std::atomic<std::uint64_t> generation_{0};
+
+    mutable std::mutex mutex_;  // guards what follows
+    std::size_t total_ = 0;     // connecting, idle and lent
+    std::size_t connecting_ = 0;
+    std::uint64_t next_number_ = 1;
+    std::deque<waiter> waiters_;
+    std::shared_ptr<const greeting> welcome_;
+    std::vector<std::shared_ptr<connector>> connectors_;
+};
+
+using pool_ptr = std::shared_ptr<pool>;
+
+}  // namespace postern::pool

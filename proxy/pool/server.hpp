@@ -1,0 +1,96 @@
+// One connection to PostgreSQL, logged in: its socket, what it wears, what is prepared on it.
+//
+//   connecting ──ok──▶ idle (in its pool) ⇄ lent (owned by a session) ──▶ closed
+//
+// A server is an owned object that moves between those places; nobody else points to it.
+
+#pragma once
+
+#include "base/clock.hpp"
+#include "base/hash.hpp"
+#include "pool/poller.hpp"
+#include "pool/session_settings.hpp"
+
+#include <atomic>
+#include <cstdint>
+#include <list>
+#include <memory>
+#include <optional>
+#include <string>
+#include <unordered_map>
+#include <vector>
+
+namespace postern::pool {
+
+/// Parameters that PostgreSQL reports by ParameterStatus, in the order of their first report.
+using reported_parameters = std::vector<std::pair<std::string, std::string>>;
+
+/// Sets or appends one of them.
+void report(reported_parameters& into, std::string_view name, std::string_view value);
+
+/// The prepared statements of one server: by what was prepared, least recently used first to go.
+class prepared_lru {
+public:
+    explicit prepared_lru(std::size_t capacity)
+        : capacity_{capacity} {}
+
+    /// The server-side name of what hashes to `what`, moved to the front; empty when it isn't there.
+    std::string_view find(const hash128& what);
+
+    /// A fresh name for `what`. When the bound is reached the oldest goes: its name is appended to
+    /// `evicted` and has to be closed on the server. Names are never used twice on one server.
+    std::string_view add(const hash128& what, std::vector<std::string>& evicted);
+
+    /// Forgets one, since its Parse failed.
+    void remove(const hash128& what);
+    void clear();
+    std::size_t size() const noexcept { return order_.size(); }
+
+    /// What all names begin with; a client's own statement name that begins so is translated as any.
+    static constexpr std::string_view prefix = "postern_";
+
+private:
+    struct one {
+        hash128 what;
+        std::string name;
+    };
+    std::size_t capacity_;
+    std::uint64_t next_ = 1;
+    std::list<one> order_;  // most recently used first
+    std::unordered_map<hash128, std::list<one>::iterator, hash128_hasher> index_;
+};
+
+/// Everything about one server. Owned by its pool while idle, by a session while lent.
+struct server {
+    server(poller& where, int fd, socket_handler& handler, std::size_t prepared_max)
+        : link{where, fd, handler}
+        , prepared{prepared_max} {}
+
+    channel link;
+    /// Bytes received but not yet a whole message.
+    std::string inbox;
+    /// Bytes that the socket did not take at once.
+    std::string outbox;
+
+    std::int32_t pid = 0;
+    std::string secret;
+    monotonic_ns connected_at = 0;
+    monotonic_ns idle_since = 0;
+    /// Moves when a reload or RECONNECT makes older servers unwanted.
+    std::uint64_t generation = 0;
+
+    /// What the server's settings are now; null: unknown, to be closed rather than lent.
+    settings_map_ptr worn = no_settings();
+    reported_parameters parameters;
+    prepared_lru prepared;
+    /// Which statement the server's unnamed one is; empty: none.
+    std::optional<hash128> unnamed;
+    /// The set_config statement that carries the identity is prepared here.
+    bool identity_prepared = false;
+    /// Cancel requests under way to this backend: it is not lent on before they have arrived.
+    std::shared_ptr<std::atomic<int>> cancels = std::make_shared<std::atomic<int>>(0);
+};
+
+using server_ptr = std::unique_ptr<server>;
+
+}  // namespace postern::pool

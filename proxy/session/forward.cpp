@@ -1,0 +1,527 @@
+// What goes to the server: settings first and on their own, then in one write the transaction that
+// was held back, the identity, and the client's messages with their statements' names translated.
+
+#include "base/assert.hpp"
+#include "base/log.hpp"
+#include "base/metrics.hpp"
+#include "session/session.hpp"
+
+#include <boost/asio/post.hpp>
+#include <fmt/format.h>
+
+#include <algorithm>
+
+namespace postern::session {
+
+namespace {
+
+using kind = expectation::kind;
+using fate = expectation::fate;
+
+/// Distinguishes the server-side statements of one text under different contexts.
+hash128 mix(const hash128& left, const hash128& right) {
+    const std::uint64_t words[4] = {left.low, left.high, right.low, right.high};
+    return hash_bytes({reinterpret_cast<const char*>(words), sizeof words});
+}
+
+void append_unique(std::vector<coherence::tag>& into, const std::vector<coherence::tag>& more) {
+    for (const auto tag : more) {
+        if (std::ranges::find(into, tag) == into.end()) into.push_back(tag);
+    }
+}
+
+}  // namespace
+
+/// True: a server is ours. False: the request waits for one.
+bool session::have_server() {
+    if (server_) return true;
+    if (waiting_for_ != nullptr) return false;
+    auto lent = pool_->checkout(
+        worker_.number,
+        context_.now().settings,
+        [weak = weak_from_this(), &home = worker_, from = pool_](pool::grant given) {
+            const auto self = weak.lock();
+            if (self != nullptr && !self->destroyed_ && self->waiting_for_ != nullptr) {
+                return self->on_granted(std::move(given));
+            }
+            if (given.lent) from->give_back(home.number, std::move(given.lent));
+        },
+        wait_ticket_);
+    if (lent == nullptr) {
+        waiting_for_ = "server";
+        start_wait_timer(database_->pool.wait_timeout, &session::on_wait_expired);
+        return false;
+    }
+    adopt_server(std::move(lent));
+    return true;
+}
+
+void session::adopt_server(pool::server_ptr lent) {
+    server_ = std::move(lent);
+    server_->link.set_handler(server_events_);
+    metrics::add(metrics::counter::transactions);
+}
+
+void session::on_granted(pool::grant given) {
+    const auto keep_alive = shared_from_this();
+    stop_wait_timer();
+    waiting_for_ = nullptr;
+    wait_ticket_.number = 0;
+    if (!given.lent) {
+        fail_client("FATAL", given.failure->code, given.failure->message);
+        return end();
+    }
+    adopt_server(std::move(given.lent));
+    go_on();
+}
+
+/// What was waited for is there: the login or the request at the front goes on.
+void session::go_on() {
+    if (phase_ == phase::welcoming) return welcome();
+    if (phase_ == phase::closing) return resynchronise();
+    resume();
+}
+
+void session::on_wait_expired() {
+    if (waiting_for_ == nullptr) return;
+    pool_->cancel(wait_ticket_);
+    waiting_for_ = nullptr;
+    fail_client("FATAL", "53300", "no server became free within the wait limit of the pool");
+    end();
+}
+
+/// True: the server wears what the session wants. False: it is being dressed, or that failed.
+bool session::dressed() {
+    const auto& wanted = context_.now().settings;
+    if (server_->worn == wanted) return true;
+    // In a failed transaction nothing can be set, and nothing that is set matters.
+    if (place_ == transaction_place::failed) return true;
+    const auto text = pool::change_of_dress(*server_->worn, *wanted);
+    if (text.empty()) {
+        server_->worn = wanted;
+        return true;
+    }
+    dressing_ = true;
+    dressing_error_.clear();
+    waiting_for_ = "settings";
+    std::string out;
+    wire::write_query(out, text);
+    send_to_server(out);
+    return false;
+}
+
+/// The settings' answer is complete: only now may anything of the client's follow.
+void session::on_dressed() {
+    dressing_ = false;
+    waiting_for_ = nullptr;
+    if (dressing_error_.empty()) {
+        server_->worn = context_.now().settings;
+        return go_on();
+    }
+    drop_server();
+    send_to_client(dressing_error_);
+    end();
+}
+
+session::step session::forward() {
+    if (cancelled_waiting_) {
+        cancelled_waiting_ = false;
+        return refuse("57014", "canceling statement due to user request");
+    }
+    if (server_ == nullptr && batch_.end == 'S' && !is_query_ && batch_.messages.size() == 1 && !in_extended_) {
+        // A lone Sync with nothing open anywhere.
+        std::string out;
+        wire::write_ready_for_query(out, status_byte());
+        send_to_client(out);
+        pending_ = {};
+        return step::consumed;
+    }
+    if (!have_server() || !dressed()) return phase_ == phase::closing ? step::ended : step::waiting;
+    begin_running();
+    raise_fence();
+    prepare_fills();
+    auto& out = worker_.server_bytes;
+    out.clear();
+    if (place_ == transaction_place::held) compose_begin(out);
+    if (is_query_) {
+        compose_query(out);
+    } else {
+        compose_batch(out);
+    }
+    note_executions();
+    pending_ = {};
+    send_to_server(out);
+    if (running_ && !expected_.empty()) emit_local_answers();
+    after_relay();
+    return phase_ == phase::closing ? step::ended : step::consumed;
+}
+
+void session::begin_running() {
+    running_.emplace();
+    running_->started_at = pending_.started_at;
+    running_->from_idle = place_ == transaction_place::none && !in_extended_;
+    for (const auto& one : executions_) {
+        running_->controls_transaction |= one.plan->controls_transaction;
+        running_->changes_catalog |= one.plan->changes_catalog;
+    }
+}
+
+void session::note_executions() {
+    for (auto& one : executions_) {
+        running_->executions.push_back({one.plan, std::move(one.settings), one.why});
+    }
+}
+
+/// Raises the fence of a request that may commit, or remembers what a transaction has touched.
+void session::raise_fence() {
+    bool sets_anything = pins_[static_cast<std::size_t>(sql::pin_cause::unknown_effect)] ||
+        pins_[static_cast<std::size_t>(sql::pin_cause::unknown_setting)] || local_settings_;
+    std::size_t statements = 0;
+    for (const auto& one : executions_) {
+        sets_anything |= !one.settings.empty();
+        statements += one.plan->footprints.size();
+    }
+    for (const auto& one : executions_) {
+        if (!one.plan->writes()) continue;
+        append_unique(dirty_tags_, one.plan->write_tags);
+        // Names resolve differently once search_path has changed out of our sight.
+        dirty_everything_ |= one.plan->writes_everything || (sets_anything && (statements > 1 || local_settings_ || pins_.any()));
+    }
+    dirty_catalog_ |= running_->changes_catalog;
+    const bool nothing = dirty_tags_.empty() && !dirty_everything_;
+    const bool in_block = place_ == transaction_place::held || place_ == transaction_place::open ||
+        place_ == transaction_place::failed;
+    const bool may_commit = running_->controls_transaction || (!in_block && batch_.end == 'S');
+    if (nothing || !may_commit) return;
+    auto& versions = worker_.shared.versions;
+    running_->fence = dirty_everything_ ? versions.raise_everything() : versions.raise(dirty_tags_);
+    running_->fenced_at = postern::now();
+}
+
+/// Captures the versions of what will be read, before anything is sent. DESIGN §5.
+void session::prepare_fills() {
+    // A read behind a write of the same request sees what others can't see yet.
+    const bool writes = std::ranges::any_of(executions_, [](const execution& one) {
+        return one.plan->writes() || one.plan->takes_locks || !one.settings.empty();
+    });
+    for (auto& one : executions_) {
+        one.fill = -1;
+        if (one.why != reason::miss) continue;
+        if (writes) {
+            one.why = reason::transaction_has_written;
+            continue;
+        }
+        metrics::add(metrics::counter::misses);
+        fill fresh;
+        if (pending_.joined_flight && pending_.ticket.leads()) {
+            fresh.captured = std::move(pending_.captured_on_joining);
+            fresh.ticket = std::move(pending_.ticket);
+        } else if (!worker_.shared.versions.capture(one.plan->read_tags, fresh.captured)) {
+            one.why = reason::fenced;
+            continue;
+        }
+        build_key(one, fresh.material);
+        fresh.hash = hash_bytes(fresh.material);
+        fresh.plan = one.plan;
+        one.fill = static_cast<int>(running_->fills.size());
+        running_->fills.push_back(std::move(fresh));
+    }
+}
+
+expectation& session::expect(kind what, fate how, int fill) {
+    auto& added = expected_.emplace_back();
+    added.what = what;
+    added.how = how;
+    added.fill = fill;
+    return added;
+}
+
+hash128 session::server_key(const hash128& statement) const {
+    // A plan is made under a search_path and a role; another context gets another statement.
+    return mix(statement, hash_bytes(plan_context_->names.search_path + '\0' + plan_context_->names.role));
+}
+
+/// The BEGIN that the client was told of, without Sync: if it fails, what follows is skipped.
+void session::compose_begin(std::string& out) {
+    const auto statement = worker_.prepare(held_begin_, {});
+    const auto name = server_name_of(*statement, out);
+    wire::write_bind(out, {}, name, std::string_view{"\0\0\0\0\0\0", 6});
+    expect(kind::bind, fate::swallow);
+    wire::write_execute(out, {}, 0);
+    expect(kind::execute, fate::swallow);
+    place_ = transaction_place::open;
+    held_begin_.clear();
+    identity_injected_ = false;
+    context_.wears(server_->worn);
+}
+
+bool session::wants_identity(const plan& of) const {
+    return of.needs_identity && !of.refuses_transaction && !identity_injected_ &&
+        !settings_->identity.variables.empty() && (!claims_->empty || identity_was_sent_);
+}
+
+/// The identity as the transaction's own settings, in front of its first data statement, without
+/// Sync: gone at the transaction's end, and if it fails the statement does not run. DESIGN §4.
+void session::compose_identity(std::string& out) {
+    refresh_claims();
+    if (!server_->identity_prepared) {
+        wire::write_parse(out, "postern_identity", identity::injection_text(settings_->identity), {});
+        expect(kind::parse, fate::swallow).is_identity = true;
+        server_->identity_prepared = true;
+    }
+    std::vector<std::optional<std::string_view>> values;
+    for (const auto& value : claims_->values) values.emplace_back(value);
+    wire::write_bind_text(out, {}, "postern_identity", values);
+    expect(kind::bind, fate::swallow);
+    wire::write_execute(out, {}, 0);
+    expect(kind::execute, fate::swallow);
+    identity_injected_ = true;
+    identity_was_sent_ = true;
+}
+
+void session::compose_query(std::string& out) {
+    const auto& message = batch_.messages.front();
+    if (message.tag == 'F') {
+        out += message.whole;
+        expect(kind::function_call);
+        return;
+    }
+    for (const auto& one : executions_) {
+        if (wants_identity(*one.plan)) compose_identity(out);
+    }
+    out += message.whole;
+    expect(kind::query, fate::forward, executions_.empty() ? -1 : executions_.front().fill);
+}
+
+void session::compose_batch(std::string& out) {
+    std::size_t next_execution = 0;
+    std::size_t next_naming = 0;
+    for (const auto& message : batch_.messages) {
+        compose_message(message, next_execution, next_naming, out);
+    }
+    if (batch_.flush_is_ours) wire::write_flush(out);
+    in_extended_ = batch_.end == 'H';
+}
+
+void session::compose_message(
+    const wire::message& message, std::size_t& next_execution, std::size_t& next_naming, std::string& out) {
+    switch (message.tag) {
+    case 'P': return compose_parse(message, next_naming, out);
+    case 'B':
+        // The identity stands before the values are bound: planning may already look at policies.
+        if (next_execution < executions_.size() && wants_identity(*executions_[next_execution].plan)) {
+            compose_identity(out);
+        }
+        return compose_bind(message, out);
+    case 'D': return compose_describe(message, next_execution, out);
+    case 'E': return compose_execute(message, executions_[next_execution++], out);
+    case 'C': return compose_close(message, next_naming, out);
+    case 'S':
+        out += message.whole;
+        expect(kind::sync);
+        return;
+    default: out += message.whole; return;
+    }
+}
+
+void session::compose_parse(const wire::message& message, std::size_t& next_naming, std::string& out) {
+    const int index = static_cast<int>(next_naming);
+    const auto& named = namings_[next_naming++];
+    const auto& statement = *named.statement;
+    const auto key = server_key(statement.hash);
+    if (named.name.empty()) {
+        out += message.whole;
+        expect(kind::parse).names = index;
+        server_->unnamed = key;
+        return;
+    }
+    // PostgreSQL refuses a name that is taken; so does a second Parse of its server-side name.
+    const bool taken = statements_.contains(named.name);
+    if (!taken && !server_->prepared.find(key).empty()) {
+        expect(kind::parse, fate::local).names = index;
+        return;
+    }
+    const auto name = taken ? server_name_of(*statements_.find(named.name)->second, out)
+                            : add_server_name(key, out);
+    wire::write_parse(out, name, statement.text, statement.parameter_types);
+    auto& expected = expect(kind::parse);
+    expected.names = taken ? -1 : index;
+    if (!taken) expected.prepares = key;
+}
+
+/// Makes room for and names a new server-side statement.
+std::string_view session::add_server_name(const hash128& key, std::string& out) {
+    std::vector<std::string> evicted;
+    const auto name = server_->prepared.add(key, evicted);
+    for (const auto& gone : evicted) {
+        wire::write_close(out, 'S', gone);
+        expect(kind::close, fate::swallow);
+    }
+    return name;
+}
+
+/// The statement's name on this server, prepared there first when it isn't yet.
+std::string_view session::server_name_of(const prepared_statement& statement, std::string& out) {
+    const auto key = server_key(statement.hash);
+    if (const auto known = server_->prepared.find(key); !known.empty()) return known;
+    const auto name = add_server_name(key, out);
+    wire::write_parse(out, name, statement.text, statement.parameter_types);
+    expect(kind::parse, fate::swallow).prepares = key;
+    return name;
+}
+
+/// A name that the session does not know, as PostgreSQL shall not know it either.
+std::string_view session::unknown_name(std::string_view name, std::string& buffer) const {
+    if (!name.starts_with(pool::prepared_lru::prefix)) return name;
+    buffer = "client's ";
+    buffer += name;
+    return buffer;
+}
+
+void session::compose_bind(const wire::message& message, std::string& out) {
+    (void)wire::read_bind(message.body, bind_);
+    const auto statement = find_statement(bind_.statement);
+    if (bind_.statement.empty()) {
+        const bool parsed_here = std::ranges::any_of(namings_, [](const naming& one) { return one.name.empty(); });
+        if (statement != nullptr && !parsed_here && server_->unnamed != server_key(statement->hash)) {
+            // It was made on another server.
+            wire::write_parse(out, {}, statement->text, statement->parameter_types);
+            expect(kind::parse, fate::swallow);
+            server_->unnamed = server_key(statement->hash);
+        }
+        out += message.whole;
+    } else {
+        std::string buffer;
+        const auto name = statement != nullptr ? server_name_of(*statement, out)
+                                               : unknown_name(bind_.statement, buffer);
+        wire::write_bind(out, bind_.portal, name, bind_.rest);
+    }
+    expect(kind::bind);
+}
+
+void session::compose_describe(const wire::message& message, std::size_t next_execution, std::string& out) {
+    (void)wire::read_target(message.body, target_);
+    if (target_.kind == 'P') {
+        out += message.whole;
+        int fill = -1;
+        if (target_.name.empty() && next_execution < executions_.size()) {
+            fill = executions_[next_execution].fill;
+            executions_[next_execution].describes_portal = fill >= 0;
+        }
+        expect(kind::describe_portal, fate::forward, fill);
+        return;
+    }
+    const auto statement = find_statement(target_.name);
+    if (target_.name.empty()) {
+        if (statement != nullptr && server_->unnamed != server_key(statement->hash)) {
+            wire::write_parse(out, {}, statement->text, statement->parameter_types);
+            expect(kind::parse, fate::swallow);
+            server_->unnamed = server_key(statement->hash);
+        }
+        out += message.whole;
+    } else {
+        std::string buffer;
+        const auto name = statement != nullptr ? server_name_of(*statement, out)
+                                               : unknown_name(target_.name, buffer);
+        wire::write_describe(out, 'S', name);
+    }
+    expect(kind::describe_statement);
+}
+
+void session::compose_close(const wire::message& message, std::size_t& next_naming, std::string& out) {
+    (void)wire::read_target(message.body, target_);
+    if (target_.kind == 'P') {
+        out += message.whole;
+        expect(kind::close);
+        return;
+    }
+    // The server keeps it for the next one who prepares the same.
+    expect(kind::close, fate::local).names = static_cast<int>(next_naming++);
+}
+
+void session::compose_execute(const wire::message& message, execution& one, std::string& out) {
+    if (one.fill >= 0 && !one.describes_portal) {
+        // An entry serves those who ask for the row's description as well.
+        wire::write_describe(out, 'P', {});
+        expect(kind::describe_portal, fate::swallow, one.fill);
+    }
+    out += message.whole;
+    expect(kind::execute, fate::forward, one.fill);
+    // What follows in the same batch runs in another transaction.
+    if (one.plan->controls_transaction) identity_injected_ = false;
+}
+
+void session::send_to_server(std::string_view bytes) {
+    metrics::add(metrics::counter::bytes_to_servers, bytes.size());
+    if (server_->outbox.empty()) {
+        const auto sent = server_->link.send(bytes);
+        // A server that is gone shows when its answer is read: what it said last comes first.
+        if (sent.state == pool::channel::io_state::closed) return;
+        if (sent.state == pool::channel::io_state::done) bytes.remove_prefix(sent.count);
+        if (bytes.empty()) return;
+    }
+    server_->outbox.append(bytes);
+    server_->link.want_write(true);
+}
+
+void session::on_server_writable() {
+    const auto keep_alive = shared_from_this();
+    if (!server_) return;
+    const auto sent = server_->link.send(server_->outbox);
+    if (sent.state == pool::channel::io_state::closed) {
+        server_->outbox.clear();
+        server_->link.want_write(false);
+        return;
+    }
+    if (sent.state == pool::channel::io_state::done) server_->outbox.erase(0, sent.count);
+    if (server_->outbox.empty()) {
+        server_->link.want_write(false);
+        std::string{}.swap(server_->outbox);
+    }
+    back_pressure();
+}
+
+/// An error of our own in answer to the request, with what PostgreSQL does on one: the transaction
+/// fails, the rest up to Sync is skipped.
+session::step session::refuse(std::string_view sqlstate, std::string_view message) {
+    std::string out;
+    wire::write_error(out, "ERROR", sqlstate, message);
+    const bool in_block = place_ == transaction_place::held || place_ == transaction_place::open;
+    if (in_block || in_extended_) {
+        if (!have_server() || !dressed()) return phase_ == phase::closing ? step::ended : step::waiting;
+        begin_running();
+        running_->saw_error = true;
+        auto& bytes = worker_.server_bytes;
+        bytes.clear();
+        if (place_ == transaction_place::held) compose_begin(bytes);
+        // An open batch of extended messages ends here as well.
+        if (in_extended_) {
+            wire::write_sync(bytes);
+            expect(kind::sync, fate::swallow);
+            in_extended_ = false;
+        }
+        // A client that has only sent Flush so far is not told ReadyForQuery before its Sync.
+        const bool told = batch_.end == 'S';
+        if (in_block) {
+            wire::write_query(bytes, "refused by postern");
+            expect(kind::query, told ? fate::ready_only : fate::swallow);
+        } else if (told) {
+            expected_.back().how = fate::forward;
+        }
+        skip_until_sync_ = !told;
+        send_to_client(out);
+        pending_ = {};
+        send_to_server(bytes);
+        return step::consumed;
+    }
+    if (batch_.end == 'S') {
+        wire::write_ready_for_query(out, status_byte());
+    } else {
+        skip_until_sync_ = true;
+    }
+    send_to_client(out);
+    pending_ = {};
+    return step::consumed;
+}
+
+}  // namespace postern::session

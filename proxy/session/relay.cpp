@@ -1,0 +1,797 @@
+// What comes back from the server: matched with what was asked, passed on in the spans it arrived
+// in, kept where it may be kept; and what the end of a request means for the transaction, the
+// fences, the settings and the server.
+
+#include "base/assert.hpp"
+#include "base/log.hpp"
+#include "base/metrics.hpp"
+#include "session/session.hpp"
+
+#include <algorithm>
+
+namespace postern::session {
+
+namespace {
+
+using kind = expectation::kind;
+using fate = expectation::fate;
+
+constexpr std::uint32_t body_size_max = 0x7fffffff - 16;
+
+bool is_data(char tag) {
+    return tag == 'D' || tag == 'd';
+}
+
+}  // namespace
+
+void session::on_server_readable() {
+    const auto keep_alive = shared_from_this();
+    if (!server_) return;
+    auto& scratch = worker_.scratch;
+    const auto got = server_->link.receive(scratch.data(), scratch.size());
+    if (got.state == pool::channel::io_state::would_block) return;
+    if (got.state == pool::channel::io_state::closed) return server_lost();
+    metrics::add(metrics::counter::bytes_from_servers, got.count);
+    bool in_step = true;
+    if (server_->inbox.empty()) {
+        const std::string_view bytes{scratch.data(), got.count};
+        const auto used = relay(bytes, in_step);
+        if (in_step && used < bytes.size()) server_->inbox.assign(bytes.substr(used));
+    } else {
+        server_->inbox.append(scratch.data(), got.count);
+        const auto used = relay(server_->inbox, in_step);
+        if (in_step) server_->inbox.erase(0, used);
+    }
+    if (!in_step) return server_lost();
+    after_relay();
+}
+
+/// Goes through whole messages and pieces of data messages; returns how much was used.
+std::size_t session::relay(std::string_view bytes, bool& in_step) {
+    std::size_t at = 0;
+    while (at < bytes.size()) {
+        if (relay_rest_ > 0) {
+            const auto piece = std::min(relay_rest_, bytes.size() - at);
+            relay_data(bytes.data() + at, piece);
+            at += piece;
+            continue;
+        }
+        const auto rest = bytes.substr(at);
+        const auto next = wire::peek_header(rest, wire::direction::from_server, body_size_max);
+        if (next.state == wire::frame_state::incomplete) break;
+        if (next.state == wire::frame_state::malformed) {
+            log::error("server {}: {}", server_->pid, wire::describe(next.error));
+            in_step = false;
+            break;
+        }
+        const auto size = next.header.message_size();
+        if (is_data(next.header.tag) && expects_data()) {
+            begin_data(size);
+            continue;
+        }
+        if (rest.size() < size) break;
+        const auto whole = rest.substr(0, size);
+        const auto body = whole.substr(wire::message_header::encoded_size);
+        const auto how = on_server_message(next.header.tag, body, whole);
+        if (how == passage::broken) {
+            log::error("server {}: message '{}' out of step", server_->pid, next.header.tag);
+            in_step = false;
+            break;
+        }
+        if (how == passage::forward) pass(whole.data(), whole.size());
+        at += size;
+    }
+    flush_run();
+    return at;
+}
+
+bool session::expects_data() const noexcept {
+    if (dressing_ || expected_head_ >= expected_.size()) return false;
+    const auto& head = expected_[expected_head_];
+    return head.what == kind::execute || head.what == kind::query;
+}
+
+void session::begin_data(std::size_t size) {
+    const auto& head = expected_[expected_head_];
+    relay_rest_ = size;
+    relay_forwards_ = head.how == fate::forward;
+    relay_fill_ = head.fill;
+}
+
+void session::relay_data(const char* begin, std::size_t size) {
+    relay_rest_ -= size;
+    if (relay_forwards_) pass(begin, size);
+    if (relay_fill_ < 0) return;
+    auto& target = running_->fills[static_cast<std::size_t>(relay_fill_)];
+    if (target.spoilt) return;
+    if (target.rows.size() + size > target.plan->answer_bytes_max) {
+        target.spoilt = true;
+        target.spoilt_by = reason::too_large;
+        metrics::add(metrics::counter::fills_too_large);
+        std::string{}.swap(target.rows);
+        return;
+    }
+    target.rows.append(begin, size);
+}
+
+/// Adds to the run of bytes that goes to the client in one piece.
+void session::pass(const char* begin, std::size_t size) {
+    if (run_size_ != 0 && run_begin_ + run_size_ == begin) {
+        run_size_ += size;
+        return;
+    }
+    flush_run();
+    run_begin_ = begin;
+    run_size_ = size;
+}
+
+void session::flush_run() {
+    if (run_size_ == 0) return;
+    const std::string_view run{run_begin_, run_size_};
+    run_size_ = 0;
+    send_to_client(run);
+}
+
+session::passage session::on_server_message(char tag, std::string_view body, std::string_view whole) {
+    if (tag == 'S') {
+        std::string_view name;
+        std::string_view value;
+        if (wire::read_parameter_status(body, name, value) != wire::errc::ok) return passage::broken;
+        pool::report(server_->parameters, name, value);
+        spoil_fills();
+        return dressing_ ? passage::swallow : passage::forward;
+    }
+    if (dressing_) return on_dressing_message(tag, whole);
+    if (tag == 'N') {
+        spoil_fills();
+        return passage::forward;
+    }
+    if (tag == 'A') return passage::forward;
+    emit_local_answers();
+    if (tag == 'E') return on_error(body);
+    if (expected_head_ >= expected_.size()) return passage::broken;
+    if (tag == 'Z') return on_ready(body);
+    const auto head = expected_[expected_head_].what;
+    if (head == kind::query || head == kind::function_call) return on_query_answer(tag, body, whole);
+    return on_extended_answer(tag, body, whole);
+}
+
+session::passage session::on_dressing_message(char tag, std::string_view whole) {
+    if (tag == 'E') dressing_error_ = whole;
+    if (tag == 'Z') dressing_ready_ = true;
+    return passage::swallow;
+}
+
+void session::spoil_fills() {
+    if (!running_) return;
+    for (auto& one : running_->fills) {
+        if (one.spoilt) continue;
+        one.spoilt = true;
+        one.spoilt_by = reason::unclean_answer;
+    }
+}
+
+session::passage session::on_extended_answer(char tag, std::string_view body, std::string_view whole) {
+    const auto head = expected_[expected_head_];
+    const auto how = head.how == fate::forward ? passage::forward : passage::swallow;
+    switch (head.what) {
+    case kind::parse:
+        if (tag != '1') return passage::broken;
+        break;
+    case kind::bind:
+        if (tag != '2') return passage::broken;
+        break;
+    case kind::close:
+        if (tag != '3') return passage::broken;
+        break;
+    case kind::describe_statement:
+        if (tag == 't') return how;
+        if (tag != 'T' && tag != 'n') return passage::broken;
+        break;
+    case kind::describe_portal:
+        if (tag != 'T' && tag != 'n') return passage::broken;
+        if (head.fill >= 0) running_->fills[static_cast<std::size_t>(head.fill)].row_description = whole;
+        break;
+    case kind::execute:
+        if (tag == 'G') {
+            enter_copy_in();
+            return how;
+        }
+        if (tag == 'H' || tag == 'c') return how;
+        if (tag == 'C') {
+            on_command_complete(body, whole, head);
+        } else if (tag != 'I' && tag != 's') {
+            return passage::broken;
+        }
+        break;
+    default: return passage::broken;
+    }
+    complete_head();
+    return how;
+}
+
+session::passage session::on_query_answer(char tag, std::string_view body, std::string_view whole) {
+    const auto& head = expected_[expected_head_];
+    if (tag == 'T' && head.fill >= 0) {
+        running_->fills[static_cast<std::size_t>(head.fill)].row_description = whole;
+    } else if (tag == 'C') {
+        on_command_complete(body, whole, head);
+    } else if (tag == 'G') {
+        enter_copy_in();
+    }
+    return head.how == fate::forward ? passage::forward : passage::swallow;
+}
+
+void session::on_command_complete(std::string_view body, std::string_view whole, const expectation& head) {
+    copy_in_ = copy_in_ && copy_extended_;
+    if (head.fill >= 0) {
+        auto& target = running_->fills[static_cast<std::size_t>(head.fill)];
+        target.rows.append(whole);
+        target.complete = true;
+    }
+    if (head.how != fate::forward) return;
+    std::string_view tag;
+    if (wire::read_command_complete(body, tag) != wire::errc::ok) return;
+    running_->saw_commit |= tag == "COMMIT";
+    running_->saw_rollback |= tag == "ROLLBACK" && !only_rolls_back_to_savepoint();
+}
+
+/// ROLLBACK TO has the tag of ROLLBACK but ends nothing.
+bool session::only_rolls_back_to_savepoint() const {
+    return std::ranges::none_of(running_->executions, [](const running_request::ran& one) {
+        const auto& facts = *one.plan->analysis->facts;
+        return !facts.understood || std::ranges::any_of(facts.statements, [](const sql::statement_facts& statement) {
+            return statement.kind == sql::statement_kind::rollback || statement.kind == sql::statement_kind::commit ||
+                statement.kind == sql::statement_kind::prepare_transaction;
+        });
+    });
+}
+
+session::passage session::on_error(std::string_view body) {
+    wire::error_fields fields;
+    if (wire::read_error(body, fields) == wire::errc::ok && running_) {
+        running_->saw_fatal |= fields.severity == "FATAL" || fields.severity == "PANIC";
+    }
+    fatal_seen_ |= fields.severity == "FATAL" || fields.severity == "PANIC";
+    // Said while nothing was asked: PostgreSQL is about to close.
+    if (!running_ || expected_head_ >= expected_.size()) return passage::forward;
+    running_->saw_error = true;
+    spoil_fills();
+    const auto& head = expected_[expected_head_];
+    const bool hidden = head.how == fate::ready_only || (head.how == fate::swallow && phase_ == phase::closing);
+    if (copy_in_ && copy_extended_) {
+        copy_discard_ = true;
+    } else {
+        copy_in_ = false;
+    }
+    if (head.what != kind::query && head.what != kind::function_call && head.what != kind::sync) {
+        drop_until_sync();
+    }
+    if (hidden) return passage::swallow;
+    std::string renamed;
+    if (body.find(pool::prepared_lru::prefix) != std::string_view::npos && rewrite_statement_name(body, renamed)) {
+        flush_run();
+        send_to_client(renamed);
+        return passage::swallow;
+    }
+    return passage::forward;
+}
+
+/// After an error PostgreSQL skips what was sent up to Sync: nothing of it will be answered.
+void session::drop_until_sync() {
+    const bool parse_failed = expected_[expected_head_].what == kind::parse;
+    bool first = true;
+    while (expected_head_ < expected_.size() && expected_[expected_head_].what != kind::sync) {
+        const auto& gone = expected_[expected_head_];
+        if (gone.what == kind::query || gone.what == kind::function_call) {
+            // A simple message behind ours is skipped as well, and brought no Sync of its own.
+            std::string out;
+            wire::write_sync(out);
+            send_to_server(out);
+            expected_[expected_head_].what = kind::sync;
+            expected_[expected_head_].fill = -1;
+            return;
+        }
+        if (gone.prepares) server_->prepared.remove(*gone.prepares);
+        if (gone.is_identity) server_->identity_prepared = false;
+        if (gone.what == kind::parse) {
+            server_->unnamed.reset();
+            const bool unnamed = gone.names >= 0 && namings_[static_cast<std::size_t>(gone.names)].name.empty();
+            if (first && parse_failed && unnamed) unnamed_ = nullptr;
+        }
+        first = false;
+        ++expected_head_;
+    }
+    if (expected_head_ == expected_.size()) {
+        // The batch was forwarded by a Flush: the client's messages are dropped until its Sync.
+        expected_.clear();
+        expected_head_ = 0;
+        skip_until_sync_ = true;
+    }
+}
+
+/// `prepared statement "postern_12" …` as the client knows it.
+bool session::rewrite_statement_name(std::string_view body, std::string& out) const {
+    wire::error_fields fields;
+    if (wire::read_error(body, fields) != wire::errc::ok) return false;
+    const auto begin = fields.message.find(pool::prepared_lru::prefix);
+    if (begin == std::string_view::npos) return false;
+    auto end_of_name = begin + pool::prepared_lru::prefix.size();
+    while (end_of_name < fields.message.size() && fields.message[end_of_name] >= '0' && fields.message[end_of_name] <= '9') {
+        ++end_of_name;
+    }
+    const auto server_name = fields.message.substr(begin, end_of_name - begin);
+    std::string client_name;
+    const auto consider = [&](const std::string& name, const prepared_ptr& statement) {
+        if (statement != nullptr && server_->prepared.find(server_key(statement->hash)) == server_name) client_name = name;
+    };
+    for (const auto& [name, statement] : statements_) consider(name, statement);
+    for (const auto& one : namings_) consider(one.name, one.statement);
+    if (client_name.empty()) return false;
+    out.assign(5, 'E');
+    for (const auto& [code, value] : fields.all) {
+        out += code;
+        if (code == 'M') {
+            out += fields.message.substr(0, begin);
+            out += client_name;
+            out += fields.message.substr(end_of_name);
+        } else {
+            out += value;
+        }
+        out += '\0';
+    }
+    out += '\0';
+    const auto length = static_cast<std::uint32_t>(out.size() - 1);
+    for (std::size_t i = 0; i < 4; ++i) out[1 + i] = static_cast<char>(length >> (24 - 8 * i));
+    return true;
+}
+
+session::passage session::on_ready(std::string_view body) {
+    wire::transaction_status status{};
+    if (wire::read_ready_for_query(body, status) != wire::errc::ok) return passage::broken;
+    const auto head = expected_[expected_head_];
+    if (head.what != kind::sync && head.what != kind::query && head.what != kind::function_call) {
+        return passage::broken;
+    }
+    complete_head();
+    // What the answer's end means must be done before the client can see it.
+    if (expected_.empty()) settle(status);
+    return head.how == fate::forward || head.how == fate::ready_only ? passage::forward : passage::swallow;
+}
+
+void session::commit_naming(int index) {
+    if (index < 0) return;
+    const auto& one = namings_[static_cast<std::size_t>(index)];
+    if (one.name.empty()) {
+        unnamed_ = one.statement;
+    } else if (one.statement == nullptr) {
+        statements_.erase(one.name);
+    } else {
+        statements_.insert_or_assign(one.name, one.statement);
+    }
+}
+
+void session::complete_head() {
+    commit_naming(expected_[expected_head_].names);
+    if (++expected_head_ == expected_.size()) {
+        expected_.clear();
+        expected_head_ = 0;
+    }
+}
+
+/// ParseComplete and CloseComplete of what never went to the server, when their turn has come.
+void session::emit_local_answers() {
+    while (expected_head_ < expected_.size() && expected_[expected_head_].how == fate::local) {
+        std::string out;
+        if (expected_[expected_head_].what == kind::parse) {
+            wire::write_parse_complete(out);
+        } else {
+            wire::write_close_complete(out);
+        }
+        flush_run();
+        send_to_client(out);
+        complete_head();
+    }
+}
+
+/// After a piece of the server's stream: is something finished?
+void session::after_relay() {
+    if (dressing_ready_) {
+        dressing_ready_ = false;
+        return on_dressed();
+    }
+    if (running_ && expected_.empty()) {
+        for (const auto& one : running_->executions) {
+            take_note(*one.plan, one.why, metrics::histogram::latency_server, running_->started_at);
+        }
+        running_.reset();
+        if (fatal_seen_) return;  // the end of the connection follows
+        release_server();
+        if (phase_ == phase::closing) return resynchronise();
+        return resume();
+    }
+    if (copy_in_ && !consuming_ && !in_.empty()) {
+        const auto used = consume(in_);
+        if (destroyed_) return;
+        in_.erase(0, used);
+        back_pressure();
+    }
+}
+
+/// The request has ended on the server with this status. Effects, fences and fills come first; the
+/// ReadyForQuery itself is passed on afterwards.
+void session::settle(wire::transaction_status status) {
+    auto& request = *running_;
+    const bool ends = status == wire::transaction_status::idle;
+    const bool rolled_back = request.saw_error || request.saw_rollback;
+    request.ready = true;
+    copy_in_ = copy_discard_ = false;
+    const bool was_clean = transaction_clean_ || place_ == transaction_place::none;
+    apply_effects();
+    if (ends) {
+        if (!context_.in_transaction()) {
+            context_.commit();
+        } else if (rolled_back) {
+            revert_context();
+        } else {
+            context_.commit();
+        }
+        plan_context_of_ = nullptr;  // the default isolation level is in force again
+        transaction_clean_ = true;
+        local_settings_ = false;
+        identity_injected_ = identity_was_sent_ = false;
+        portals_.clear();
+        place_ = transaction_place::none;
+    } else {
+        if (!context_.in_transaction()) context_.begin(server_->worn);
+        place_ = status == wire::transaction_status::failed ? transaction_place::failed : transaction_place::open;
+    }
+    settle_fence(rolled_back);
+    settle_fills(!rolled_back && status != wire::transaction_status::failed && was_clean);
+    if (ends) {
+        dirty_tags_.clear();
+        dirty_everything_ = dirty_catalog_ = false;
+    }
+}
+
+void session::revert_context() {
+    if (auto worn = context_.roll_back()) server_->worn = std::move(worn);
+}
+
+/// Bumps what may have been written and lifts; only a write that is known not to have happened is
+/// lifted without.
+void session::settle_fence(bool rolled_back) {
+    auto& request = *running_;
+    if (!request.fence.raised()) return;
+    bool nothing_written = false;
+    if (rolled_back && request.executions.size() == 1) {
+        const auto& plan = *request.executions.front().plan;
+        const auto* only = plan.single();
+        const bool ended_by_itself = only != nullptr &&
+            (only->kind == sql::statement_kind::rollback || only->kind == sql::statement_kind::commit) && !only->chain;
+        nothing_written = (ended_by_itself && request.saw_rollback) ||
+            (request.from_idle && request.saw_error && plan.atomic_alone);
+    }
+    if (nothing_written) {
+        request.fence.roll_back();
+    } else {
+        if (dirty_catalog_ && watcher_ != nullptr) watcher_->invalidate();
+        request.fence.commit();
+    }
+    metrics::observe(metrics::histogram::fence_held, postern::now() - request.fenced_at);
+}
+
+void session::settle_fills(bool stored) {
+    auto& shared = worker_.shared;
+    for (auto& one : running_->fills) {
+        if (!stored || one.spoilt || !one.complete || one.row_description.empty() || one.row_description[0] != 'T') {
+            continue;  // its ticket lands nothing when it is destroyed
+        }
+        auto fresh = std::make_shared<cache::entry>();
+        fresh->material = std::move(one.material);
+        fresh->hash = one.hash;
+        fresh->row_description = std::move(one.row_description);
+        fresh->rows = std::move(one.rows);
+        fresh->depends_on = std::move(one.captured);
+        fresh->expires_at = postern::now() + one.plan->ttl_ns;
+        fresh->rule = one.plan->rule;
+        if (shared.versions.current(fresh->depends_on)) {
+            shared.near.put(fresh);
+            if (worker_.redis != nullptr) worker_.redis->put(fresh);
+            metrics::add(metrics::counter::fills);
+        } else {
+            metrics::add(metrics::counter::fills_dropped);
+        }
+        if (one.ticket && one.ticket.leads()) one.ticket.land(fresh);
+    }
+}
+
+/// What the request's statements did to the session, in their order.
+void session::apply_effects() {
+    const auto& request = *running_;
+    const bool uncertain = request.saw_error &&
+        (request.executions.size() > 1 ||
+         (request.executions.size() == 1 && request.executions[0].plan->footprints.size() > 1));
+    if (request.saw_error) {
+        // Alone it has done nothing. In company something before it may have been committed: then
+        // the server is kept rather than its state guessed.
+        bool sets = false;
+        for (const auto& one : request.executions) sets |= !one.settings.empty();
+        if (uncertain && sets && request.controls_transaction) pin(sql::pin_cause::unknown_setting, "a failed request of several statements");
+        for (const auto& one : request.executions) {
+            if (one.plan->writes() || one.plan->takes_locks) transaction_clean_ = false;
+            for (const auto& footprint : one.plan->footprints) {
+                // DO and their like may have left something on the session before they failed.
+                if (footprint.pin == sql::pin_cause::unknown_effect) pin(footprint.pin, footprint.pin_detail);
+            }
+        }
+        return;
+    }
+    for (const auto& one : request.executions) {
+        if (one.plan->writes() || one.plan->takes_locks) transaction_clean_ = false;
+        const auto& facts = *one.plan->analysis->facts;
+        for (std::size_t i = 0; i < one.plan->footprints.size(); ++i) {
+            const auto& footprint = one.plan->footprints[i];
+            if (footprint.pin != sql::pin_cause::none) pin(footprint.pin, footprint.pin_detail);
+            if (facts.understood && i < facts.statements.size()) apply_effect(facts.statements[i]);
+        }
+        apply_settings(one.settings);
+    }
+}
+
+void session::pin(sql::pin_cause cause, const std::string& detail) {
+    pins_.set(static_cast<std::size_t>(cause));
+    pin_detail_ = detail;
+}
+
+void session::unpin(sql::pin_cause cause) {
+    pins_.reset(static_cast<std::size_t>(cause));
+}
+
+void session::apply_effect(const sql::statement_facts& facts) {
+    using sql::statement_kind;
+    switch (facts.kind) {
+    case statement_kind::begin:
+        context_.begin(server_->worn);
+        transaction_clean_ = true;
+        if (!facts.isolation.empty()) read_committed_ = facts.isolation == "read committed";
+        return;
+    case statement_kind::set_transaction:
+        if (!facts.isolation.empty()) read_committed_ = facts.isolation == "read committed";
+        return;
+    case statement_kind::commit: case statement_kind::rollback: case statement_kind::prepare_transaction:
+        if (running_->saw_rollback) {
+            revert_context();
+        } else {
+            context_.commit();
+        }
+        identity_injected_ = false;
+        if (facts.chain) context_.begin(server_->worn);
+        return;
+    case statement_kind::savepoint: return context_.savepoint(facts.object_name, server_->worn);
+    case statement_kind::release_savepoint: return context_.release_savepoint(facts.object_name);
+    case statement_kind::rollback_to_savepoint:
+        if (auto worn = context_.roll_back_to(facts.object_name)) server_->worn = std::move(worn);
+        identity_injected_ = false;
+        return;
+    case statement_kind::unlisten:
+        if (facts.object_name.empty()) unpin(sql::pin_cause::listen);
+        return;
+    case statement_kind::close_cursor:
+        if (facts.object_name.empty()) unpin(sql::pin_cause::with_hold_cursor);
+        return;
+    case statement_kind::deallocate: return forget_statements(facts.object_name);
+    case statement_kind::discard: return apply_discard(facts.command_tag);
+    default: return;
+    }
+}
+
+/// DEALLOCATE: on the server it only reaches what SQL's PREPARE made, and with ALL ours too.
+void session::forget_statements(const std::string& name) {
+    if (!name.empty()) {
+        statements_.erase(name);
+        return;
+    }
+    statements_.clear();
+    unpin(sql::pin_cause::sql_prepare);
+    if (server_) {
+        server_->prepared.clear();
+        server_->identity_prepared = false;
+    }
+}
+
+void session::apply_discard(std::string_view tag) {
+    if (tag == "DISCARD TEMP") return unpin(sql::pin_cause::temporary_object);
+    if (tag != "DISCARD ALL") return;
+    forget_statements({});
+    pins_.reset();
+    portals_.clear();
+    auto& values = context_.change();
+    values.settings = std::make_shared<const pool::settings_map>(startup_settings_);
+    values.identity = values.identity_local = pool::no_settings();
+    values.cache_bypass = false;
+    if (server_) {
+        server_->worn = pool::no_settings();
+        server_->unnamed.reset();
+    }
+}
+
+void session::apply_settings(const std::vector<sql::setting_change>& changes) {
+    for (const auto& change : changes) {
+        if (identity::is_variable(settings_->identity, change.name)) {
+            set_locally(change);
+            continue;
+        }
+        if (change.local) {
+            local_settings_ = true;
+            continue;
+        }
+        auto& wanted = context_.change().settings;
+        wanted = pool::apply(wanted, change, startup_settings_);
+        if (change.what == sql::setting_change::action::reset_all) {
+            context_.change().identity = context_.change().identity_local = pool::no_settings();
+        }
+        server_->worn = pool::apply(server_->worn, change, {});
+        if (change.name == "application_name") application_name_ = change.value;
+    }
+}
+
+/// Gives the server back when it is provably in step and nothing of the session is on it.
+void session::release_server() {
+    if (!server_ || running_ || dressing_ || place_ != transaction_place::none || in_extended_ || pins_.any()) return;
+    if (server_->cancels->load() != 0) return;
+    if (database_->pool.mode == pool::pool_mode::session && phase_ != phase::closing && phase_ != phase::welcoming) return;
+    if (!server_->inbox.empty() || !server_->outbox.empty() || relay_rest_ != 0 || server_->worn == nullptr) {
+        return drop_server();
+    }
+    pool_->give_back(worker_.number, std::move(server_));
+}
+
+void session::drop_server() {
+    server_.reset();
+    dressing_ = dressing_ready_ = false;
+    relay_rest_ = 0;
+    expected_.clear();
+    expected_head_ = 0;
+    pool_->lost();
+}
+
+/// The server is gone, or out of step and made to go.
+void session::server_lost() {
+    const auto keep_alive = shared_from_this();
+    metrics::add(metrics::counter::server_losses);
+    flush_run();
+    const bool mid_answer = running_.has_value();
+    if (running_ && running_->fence.raised()) {
+        // Whether it has committed is not known before its backend is gone.
+        auto fence = std::make_shared<coherence::fence>(std::move(running_->fence));
+        const bool catalog_changed = dirty_catalog_;
+        if (watcher_ != nullptr) {
+            watcher_->when_backend_gone(server_->pid, [fence, catalog_changed, watcher = watcher_] {
+                if (catalog_changed) watcher->invalidate();
+                fence->commit();
+            });
+        }
+    }
+    running_.reset();
+    waiting_for_ = nullptr;
+    drop_server();
+    place_ = transaction_place::none;
+    if (phase_ == phase::closing) {
+        if (client_gone_ || out_.empty()) destroy();
+        return;
+    }
+    if (!fatal_seen_) {
+        log::warning("client {}: lost its server {}", id_, mid_answer ? "while it answered" : "while idle");
+        fail_client("FATAL", "08006", "server closed the connection unexpectedly");
+    }
+    end();
+}
+
+void session::enter_copy_in() {
+    copy_in_ = true;
+    copy_extended_ = expected_[expected_head_].what != kind::query;
+    copy_ended_ = copy_discard_ = false;
+    copy_rest_ = 0;
+}
+
+/// CopyData is streamed as it comes; CopyDone and CopyFail end it, in the extended protocol with the
+/// Sync behind them (the one sent along with Execute was ignored by PostgreSQL, as documented).
+std::size_t session::consume_copy_in(std::string_view bytes) {
+    std::size_t at = 0;
+    std::size_t from = 0;  // what has been looked at but not yet sent
+    const auto ship = [&](std::size_t up_to) {
+        if (!copy_discard_ && up_to > from) send_to_server(bytes.substr(from, up_to - from));
+        from = up_to;
+    };
+    while (copy_in_ && at < bytes.size()) {
+        if (copy_rest_ > 0) {
+            const auto piece = std::min(copy_rest_, bytes.size() - at);
+            copy_rest_ -= piece;
+            at += piece;
+            continue;
+        }
+        const auto next = wire::peek_header(bytes.substr(at), wire::direction::from_client, 0x3fffffff);
+        if (next.state == wire::frame_state::incomplete) break;
+        if (next.state == wire::frame_state::malformed) {
+            protocol_violation(wire::describe(next.error));
+            return bytes.size();
+        }
+        const char tag = next.header.tag;
+        if (tag == 'X') {
+            ship(at);
+            end();
+            return bytes.size();
+        }
+        if (tag != 'd' && tag != 'H' && bytes.size() - at < next.header.message_size()) break;
+        if (tag == 'S' && copy_extended_ && (copy_ended_ || copy_discard_)) {
+            ship(at);
+            copy_discard_ = copy_in_ = false;
+            if (std::ranges::none_of(expected_, [](const expectation& one) { return one.what == kind::sync; })) {
+                expect(kind::sync);
+                in_extended_ = false;
+                skip_until_sync_ = false;
+            }
+        }
+        copy_ended_ |= tag == 'c' || tag == 'f';
+        copy_rest_ = next.header.message_size();
+        if (!copy_extended_ && copy_ended_) copy_in_ = false;
+        const auto piece = std::min(copy_rest_, bytes.size() - at);
+        copy_rest_ -= piece;
+        at += piece;
+    }
+    ship(at);
+    back_pressure();
+    return at;
+}
+
+/// The client is leaving or gone: what it left on the server is ended, so that the server can be lent
+/// again; what can't be ended in time closes it.
+void session::resynchronise() {
+    if (!server_) {
+        if (client_gone_ || out_.empty()) destroy();
+        return;
+    }
+    if (dressing_) {
+        drop_server();
+        return resynchronise();
+    }
+    if (running_) {
+        if (std::exchange(resynchronising_, true)) return;
+        start_wait_timer(std::chrono::seconds{10}, &session::server_lost);
+        if (copy_in_) {
+            std::string out;
+            if (copy_rest_ > 0) return server_lost();  // half a message can't be taken back
+            wire::write_copy_fail(out, "the client is gone");
+            if (copy_extended_) wire::write_sync(out);
+            copy_in_ = false;
+            send_to_server(out);
+        } else {
+            cancel();
+        }
+        return;
+    }
+    std::string out;
+    if (in_extended_) {
+        wire::write_sync(out);
+        expect(kind::sync, fate::swallow);
+        in_extended_ = false;
+    } else if (place_ == transaction_place::open || place_ == transaction_place::failed) {
+        wire::write_query(out, "ROLLBACK");
+        expect(kind::query, fate::swallow);
+    }
+    if (!out.empty()) {
+        running_.emplace();
+        running_->started_at = postern::now();
+        running_->saw_rollback = true;
+        resynchronising_ = true;
+        start_wait_timer(std::chrono::seconds{10}, &session::server_lost);
+        return send_to_server(out);
+    }
+    release_server();
+    if (server_ && server_->cancels->load() != 0) return;  // cancel() comes back here
+    if (server_) drop_server();
+    resynchronise();
+}
+
+}  // namespace postern::session

@@ -1,0 +1,353 @@
+// What a request is made of: its messages, the statements they run, and the plans of those.
+
+#include "base/assert.hpp"
+#include "base/metrics.hpp"
+#include "session/session.hpp"
+#include "session/startup_options.hpp"
+
+#include <algorithm>
+#include <array>
+
+namespace postern::session {
+
+namespace {
+
+/// PostgreSQL's own limit of a message is 1 GiB (MaxAllocSize).
+constexpr std::uint32_t body_size_max = 0x3fffffff;
+
+/// A pipeline is cut here and forwarded in pieces, so that one without Sync can't fill the memory.
+constexpr std::size_t batch_size_max = std::size_t{1} << 20;
+
+/// Unsent answers to a client that only asks: more requests are not taken meanwhile.
+constexpr std::size_t backlog_max = std::size_t{1} << 20;
+
+/// Settings that decide neither which rows an answer has nor how they are written.
+constexpr std::array<std::string_view, 16> shapeless_settings{
+    "application_name",      "client_min_messages",      "deadlock_timeout",
+    "default_transaction_read_only", "default_transaction_isolation",
+    "default_transaction_deferrable", "idle_in_transaction_session_timeout",
+    "idle_session_timeout",  "lock_timeout",             "log_min_duration_statement",
+    "log_statement",         "maintenance_work_mem",     "plan_cache_mode",
+    "statement_timeout",     "synchronous_commit",       "work_mem"};
+
+bool is_shapeless(std::string_view name) {
+    return std::ranges::binary_search(shapeless_settings, name);
+}
+
+bool is_extended(char tag) {
+    return tag == 'P' || tag == 'B' || tag == 'D' || tag == 'E' || tag == 'C' || tag == 'H' || tag == 'S';
+}
+
+}  // namespace
+
+std::size_t session::consume_ready(std::string_view bytes) {
+    std::size_t used = 0;
+    if (copy_in_) used += consume_copy_in(bytes);
+    while (phase_ == phase::ready && !busy() && used < bytes.size() && out_.size() <= backlog_max) {
+        std::size_t taken = 0;
+        const auto outcome = handle_request(bytes.substr(used), taken);
+        if (outcome != step::consumed || taken == 0) break;
+        used += taken;
+        if (copy_in_) used += consume_copy_in(bytes.substr(used));
+    }
+    return phase_ == phase::closing ? bytes.size() : used;
+}
+
+/// Takes the request at the front of `bytes`; `used` stays 0 while it is not all there.
+session::step session::handle_request(std::string_view bytes, std::size_t& used) {
+    const auto next = wire::peek_header(bytes, wire::direction::from_client, body_size_max);
+    if (next.state == wire::frame_state::incomplete) return step::consumed;
+    if (next.state == wire::frame_state::malformed) {
+        protocol_violation(wire::describe(next.error));
+        return step::ended;
+    }
+    const char tag = next.header.tag;
+    const auto size = next.header.message_size();
+    if (tag == 'X') {
+        end();
+        return step::ended;
+    }
+    if (bytes.size() < size && !is_extended(tag)) return step::consumed;
+    if (skip_until_sync_ && tag != 'S') {
+        if (bytes.size() >= size) used = size;
+        return step::consumed;
+    }
+    if (is_extended(tag)) {
+        if (!collect_batch(bytes)) {
+            return phase_ == phase::closing ? step::ended : step::consumed;
+        }
+        const auto outcome = handle_batch();
+        if (outcome == step::consumed) used = batch_.size;
+        return outcome;
+    }
+    switch (tag) {
+    case 'Q': case 'F': {
+        const auto whole = wire::peek_message(bytes, wire::direction::from_client, body_size_max);
+        const auto outcome = handle_query(whole.message);
+        if (outcome == step::consumed) used = size;
+        return outcome;
+    }
+    case 'd': case 'c': case 'f':
+        // The copy has failed meanwhile; PostgreSQL ignores these as well.
+        used = size;
+        return step::consumed;
+    default:
+        protocol_violation("unexpected message from the client");
+        return step::ended;
+    }
+}
+
+session::step session::handle_query(const wire::message& message) {
+    if (pending_.started_at == 0) pending_.started_at = postern::now();
+    batch_.messages.clear();
+    batch_.messages.push_back(message);
+    batch_.size = message.whole.size();
+    batch_.end = 'S';
+    executions_.clear();
+    namings_.clear();
+    batch_local_ = true;
+    is_query_ = true;
+    refresh_plan_context();
+
+    execution one;
+    if (message.tag == 'F') {
+        // A function called by number: nothing is known of it.
+        one.plan = plan_of(sql::analyzer::unknown(), "function call");
+        batch_local_ = false;
+    } else {
+        if (wire::read_query(message.body, query_text_) != wire::errc::ok) {
+            protocol_violation("malformed Query message");
+            return step::ended;
+        }
+        one.plan = plan_of(nullptr, query_text_);
+        one.text = query_text_;
+    }
+    if (!one.plan->analysis->facts->statements.empty() || !one.plan->analysis->facts->understood) {
+        fill_in_settings(one, nullptr);
+        executions_.push_back(std::move(one));
+    }
+    bool answered = false;
+    const auto outcome = answer_locally(answered);
+    if (answered || outcome != step::consumed) return outcome;
+    return forward();
+}
+
+/// Gathers the messages up to Sync or Flush. False: not all there yet, or the session is ending.
+bool session::collect_batch(std::string_view bytes) {
+    batch_.messages.clear();
+    batch_.size = 0;
+    batch_.flush_is_ours = false;
+    while (batch_.size < bytes.size()) {
+        const auto next = wire::peek_message(bytes.substr(batch_.size), wire::direction::from_client, body_size_max);
+        if (next.state == wire::frame_state::malformed) {
+            protocol_violation(wire::describe(next.error));
+            return false;
+        }
+        if (next.state == wire::frame_state::incomplete) break;
+        if (!is_extended(next.message.tag)) {
+            // A simple Query (or the client's farewell) in the middle of an open batch: what came
+            // before it is run first.
+            batch_.end = 'H';
+            batch_.flush_is_ours = true;
+            return true;
+        }
+        batch_.messages.push_back(next.message);
+        batch_.size += next.message.whole.size();
+        if (next.message.tag == 'S' || next.message.tag == 'H') {
+            batch_.end = next.message.tag;
+            return true;
+        }
+    }
+    if (batch_.size > batch_size_max) {
+        batch_.end = 'H';
+        batch_.flush_is_ours = true;
+        return true;
+    }
+    return false;
+}
+
+session::step session::handle_batch() {
+    if (pending_.started_at == 0) pending_.started_at = postern::now();
+    is_query_ = false;
+    query_text_ = {};
+    refresh_plan_context();
+    if (!classify()) {
+        protocol_violation("malformed extended-protocol message");
+        return step::ended;
+    }
+    bool answered = false;
+    const auto outcome = answer_locally(answered);
+    if (answered || outcome != step::consumed) return outcome;
+    return forward();
+}
+
+/// Reads the batch's messages: which statements it runs, names and forgets. False: malformed.
+bool session::classify() {
+    executions_.clear();
+    namings_.clear();
+    bound_ = nullptr;
+    bound_by_ = nullptr;
+    batch_local_ = batch_.end == 'S';
+    return std::ranges::all_of(
+        batch_.messages, [&](const wire::message& one) { return classify_message(one); });
+}
+
+bool session::classify_message(const wire::message& message) {
+    switch (message.tag) {
+    case 'P': {
+        if (wire::read_parse(message.body, parse_) != wire::errc::ok) return false;
+        // A name that is taken is PostgreSQL's to refuse.
+        if (!parse_.name.empty() && find_statement(parse_.name) != nullptr) batch_local_ = false;
+        namings_.push_back({std::string{parse_.name}, worker_.prepare(parse_.query, parse_.parameter_types)});
+        return true;
+    }
+    case 'B': {
+        if (wire::read_bind(message.body, bind_) != wire::errc::ok) return false;
+        auto statement = find_statement(bind_.statement);
+        if (statement == nullptr || !bind_.portal.empty()) batch_local_ = false;
+        portals_.insert_or_assign(std::string{bind_.portal}, statement);
+        if (bind_.portal.empty()) {
+            bound_ = std::move(statement);
+            bound_by_ = &message;
+        }
+        return true;
+    }
+    case 'D': {
+        if (wire::read_target(message.body, target_) != wire::errc::ok) return false;
+        if (target_.kind == 'S' || !target_.name.empty() || bound_ == nullptr) {
+            const auto statement = target_.kind == 'S' ? find_statement(target_.name) : nullptr;
+            // BEGIN and its like have neither parameters nor rows: those can be described here.
+            if (statement == nullptr || !is_describable(*statement)) batch_local_ = false;
+        }
+        return true;
+    }
+    case 'E':
+        return wire::read_execute(message.body, execute_) == wire::errc::ok && classify_execute(execute_);
+    case 'C':
+        if (wire::read_target(message.body, target_) != wire::errc::ok) return false;
+        if (target_.kind == 'S') {
+            namings_.push_back({std::string{target_.name}, nullptr});
+        } else {
+            batch_local_ &= target_.name.empty();
+            portals_.erase(std::string{target_.name});
+        }
+        return true;
+    default: return message.body.empty();
+    }
+}
+
+bool session::is_describable(const prepared_statement& statement) const {
+    const auto& facts = *statement.analysis->facts;
+    if (!facts.understood || facts.statements.size() != 1) return false;
+    const auto kind = facts.statements.front().kind;
+    return kind == sql::statement_kind::begin || kind == sql::statement_kind::commit ||
+        kind == sql::statement_kind::rollback;
+}
+
+bool session::classify_execute(const wire::execute_message& execute) {
+    execution one;
+    const auto portal = portals_.find(execute.portal);
+    if (portal != portals_.end()) one.statement = portal->second;
+    if (one.statement != nullptr) {
+        one.plan = plan_of(*one.statement);
+        one.text = one.statement->text;
+    } else {
+        one.plan = plan_of(sql::analyzer::unknown(), "a portal that is not known");
+        batch_local_ = false;
+    }
+    one.whole_answer = execute.portal.empty() && execute.rows_max == 0 && bound_ != nullptr;
+    one.bind = execute.portal.empty() ? bound_by_ : nullptr;
+    // A second Execute of the same portal goes on where the first ended: with no rows.
+    for (const auto& earlier : executions_) {
+        if (earlier.bind != nullptr && earlier.bind == one.bind) {
+            one.whole_answer = false;
+            batch_local_ = false;
+        }
+    }
+    fill_in_settings(one, one.bind);
+    executions_.push_back(std::move(one));
+    return true;
+}
+
+/// By what the request itself names first, then by what the session has.
+prepared_ptr session::find_statement(std::string_view name) const {
+    for (auto i = namings_.rbegin(); i != namings_.rend(); ++i) {
+        if (i->name == name) return i->statement;
+    }
+    if (name.empty()) return unnamed_;
+    const auto found = statements_.find(name);
+    return found == statements_.end() ? nullptr : found->second;
+}
+
+plan_ptr session::plan_of(const sql::analysis_ptr& analysis, std::string_view text) {
+    if (analysis != nullptr) return worker_.plan_of(analysis, text, plan_context_, watcher_);
+    // With backslash escapes in plain literals the text means something else than what was analysed.
+    const auto& settings = *context_.now().settings;
+    const auto conforming = settings.find("standard_conforming_strings");
+    const bool readable = conforming == settings.end() || conforming->second == "on";
+    return worker_.plan_of(
+        readable ? worker_.analyzer.analyze(text) : sql::analyzer::unknown(), text, plan_context_, watcher_);
+}
+
+plan_ptr session::plan_of(const prepared_statement& statement) {
+    const auto& last = statement.last_plan;
+    const bool usable = last != nullptr && last->context == plan_context_ &&
+        last->settings == worker_.settings() &&
+        (watcher_ == nullptr || last->catalog_epoch == watcher_->epoch());
+    if (!usable) statement.last_plan = plan_of(statement.analysis, statement.text);
+    return statement.last_plan;
+}
+
+/// Names resolve under search_path and role; both follow the session's settings.
+void session::refresh_plan_context() {
+    const auto& settings = context_.now().settings;
+    if (plan_context_ != nullptr && plan_context_of_ == settings) return;
+    const auto value_of = [&](std::string_view name, std::string fallback) {
+        const auto found = settings->find(name);
+        return found == settings->end() ? std::move(fallback) : found->second;
+    };
+    const auto greeting = pool_->welcome();
+    plan_context fresh;
+    fresh.database = database_->number;
+    fresh.database_name = database_->name;
+    fresh.names.search_path =
+        value_of("search_path", greeting ? greeting->defaults.search_path : "\"$user\", public");
+    fresh.names.role = value_of("role", "none");
+    if (fresh.names.role == "none") fresh.names.role = value_of("session_authorization", user_);
+    plan_context_ = worker_.plans.intern(std::move(fresh));
+    plan_context_of_ = settings;
+    shape_settings_.clear();
+    for (const auto& [name, value] : *settings) {
+        if (is_shapeless(name)) continue;
+        shape_settings_ += std::to_string(name.size()) + ':' + name;
+        shape_settings_ += std::to_string(value.size()) + ':' + value;
+    }
+    if (place_ == transaction_place::none) {
+        const auto isolation = value_of(
+            "default_transaction_isolation",
+            greeting ? greeting->defaults.default_transaction_isolation : "read committed");
+        read_committed_ = isolation == "read committed";
+    }
+}
+
+/// The settings that this execution changes, with the values of its parameters.
+void session::fill_in_settings(execution& one, const wire::message* bound) {
+    const auto& facts = *one.plan->analysis->facts;
+    if (!facts.understood) return;
+    for (const auto& statement : facts.statements) {
+        for (auto change : statement.settings) {
+            if (change.name_parameter != 0 || change.value_parameter != 0) {
+                const bool readable = bound != nullptr && wire::read_bind(bound->body, bind_) == wire::errc::ok;
+                const auto parameter = [&](std::uint16_t number) -> std::string {
+                    if (!readable || number > bind_.values.size()) return {};
+                    return std::string{bind_.values[number - 1U].value_or("")};
+                };
+                if (change.name_parameter != 0) change.name = to_lower(parameter(change.name_parameter));
+                if (change.value_parameter != 0) change.value = parameter(change.value_parameter);
+            }
+            one.settings.push_back(std::move(change));
+        }
+    }
+}
+
+}  // namespace postern::session

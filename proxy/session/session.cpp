@@ -1,0 +1,308 @@
+#include "session/session.hpp"
+
+#include "base/assert.hpp"
+#include "base/log.hpp"
+#include "base/metrics.hpp"
+
+#include <boost/asio/post.hpp>
+
+namespace postern::session {
+
+namespace {
+
+/// Unconsumed bytes of a busy client that are read ahead; beyond, TCP holds the client back.
+constexpr std::size_t read_ahead_max = std::size_t{1} << 20;
+/// Unsent bytes towards a slow client before its server is not read any more.
+constexpr std::size_t backlog_max = std::size_t{256} << 10;
+/// Buffers larger than this are given back once they are empty: an idle client owns none.
+constexpr std::size_t kept_capacity = 4096;
+
+void shrink(std::string& buffer) {
+    if (buffer.empty() && buffer.capacity() > kept_capacity) std::string{}.swap(buffer);
+}
+
+}  // namespace
+
+void session::events::on_readable() {
+    if (of == side::client) {
+        owner.on_client_readable();
+    } else {
+        owner.on_server_readable();
+    }
+}
+
+void session::events::on_writable() {
+    if (of == side::client) {
+        owner.on_client_writable();
+    } else {
+        owner.on_server_writable();
+    }
+}
+
+session::session(worker& home, int client_fd, std::string address, std::uint64_t id)
+    : worker_{home}
+    , id_{id}
+    , address_{std::move(address)}
+    , connected_at_{postern::now()}
+    , client_events_{*this, events::side::client}
+    , client_{home.events, client_fd, client_events_}
+    , settings_{home.settings()}
+    , timer_{home.io}
+    , server_events_{*this, events::side::server} {
+    metrics::add(metrics::counter::clients_accepted);
+    start_wait_timer(settings_->login_timeout, &session::on_login_timeout);
+}
+
+session::~session() {
+    if (cancel_key_ != 0) worker_.shared.cancels.remove(cancel_key_);
+    if (pool_) pool_->cancel(wait_ticket_);
+    if (server_) drop_server();
+    --worker_.load;
+    --worker_.shared.clients;
+}
+
+void session::on_client_readable() {
+    const auto keep_alive = shared_from_this();
+    auto& scratch = worker_.scratch;
+    const auto got = client_.receive(scratch.data(), scratch.size());
+    if (got.state == pool::channel::io_state::would_block) return;
+    if (got.state == pool::channel::io_state::closed) {
+        // The client may only have closed its sending side: what it asked for is still answered,
+        // as PostgreSQL does. A client that is gone altogether shows when something is sent to it.
+        half_closed_ = true;
+        client_.want_read(false);
+        if (!busy() || phase_ != phase::ready) client_vanished();
+        return;
+    }
+    metrics::add(metrics::counter::bytes_from_clients, got.count);
+    if (in_.empty()) {
+        const std::string_view bytes{scratch.data(), got.count};
+        const auto used = consume(bytes);
+        if (destroyed_) return;
+        if (used < bytes.size()) in_.assign(bytes.substr(used));
+    } else {
+        in_.append(scratch.data(), got.count);
+        const auto used = consume(in_);
+        if (destroyed_) return;
+        in_.erase(0, used);
+        shrink(in_);
+    }
+    back_pressure();
+}
+
+std::size_t session::consume(std::string_view bytes) {
+    std::size_t used = 0;
+    consuming_ = true;
+    // A phase hands over to the next within one piece: startup and first query may come together.
+    for (;;) {
+        const auto before = phase_;
+        const auto rest = bytes.substr(used);
+        switch (phase_) {
+        case phase::startup: used += consume_startup(rest); break;
+        case phase::authenticating: used += consume_authentication(rest); break;
+        case phase::welcoming: break;
+        case phase::ready: used += consume_ready(rest); break;
+        case phase::console: used += consume_console(rest); break;
+        case phase::closing: used = bytes.size(); break;
+        }
+        if (destroyed_ || phase_ == before || used == bytes.size()) break;
+    }
+    consuming_ = false;
+    return used;
+}
+
+void session::resume() {
+    // What is being consumed goes on by itself.
+    if (destroyed_ || consuming_ || busy()) return;
+    if (!in_.empty()) {
+        const auto used = consume(in_);
+        if (destroyed_) return;
+        in_.erase(0, used);
+        shrink(in_);
+    }
+    if (busy()) return;
+    if (half_closed_) return client_vanished();
+    if (stopping_ && place_ == transaction_place::none) return stop(false);
+    back_pressure();
+}
+
+void session::back_pressure() {
+    if (half_closed_ || client_gone_) return;
+    const bool ahead = in_.size() > read_ahead_max && busy() && !copy_in_;
+    const bool server_full = server_ != nullptr && server_->outbox.size() > backlog_max;
+    client_.want_read(!ahead && !server_full && out_.size() <= backlog_max * 4);
+}
+
+void session::send_to_client(std::string_view bytes) {
+    if (client_gone_ || bytes.empty()) return;
+    metrics::add(metrics::counter::bytes_to_clients, bytes.size());
+    if (out_.empty()) {
+        const auto sent = client_.send(bytes);
+        if (sent.state == pool::channel::io_state::closed) {
+            // Found out while something is being relayed: the state machine goes on without a
+            // client and ends at its next resting point.
+            client_gone_ = true;
+            boost::asio::post(worker_.io, [weak = weak_from_this()] {
+                if (const auto self = weak.lock()) self->client_vanished();
+            });
+            return;
+        }
+        if (sent.state == pool::channel::io_state::done) bytes.remove_prefix(sent.count);
+        if (bytes.empty()) return;
+    }
+    out_.append(bytes);
+    client_.want_write(true);
+    if (server_ && out_.size() > backlog_max) server_->link.want_read(false);
+}
+
+void session::on_client_writable() {
+    const auto keep_alive = shared_from_this();
+    const auto sent = client_.send(out_);
+    if (sent.state == pool::channel::io_state::closed) return client_vanished();
+    if (sent.state == pool::channel::io_state::done) out_.erase(0, sent.count);
+    if (!out_.empty()) return;
+    shrink(out_);
+    client_.want_write(false);
+    if (phase_ == phase::closing) {
+        if (!server_) destroy();
+        return;
+    }
+    if (server_) server_->link.want_read(true);
+    resume();
+}
+
+void session::fail_client(
+    std::string_view severity, std::string_view sqlstate, std::string_view message) {
+    std::string out;
+    wire::write_error(out, severity, sqlstate, message);
+    send_to_client(out);
+}
+
+void session::protocol_violation(std::string_view message) {
+    metrics::add(metrics::counter::client_errors);
+    log::info("client {} {}: {}", id_, address_, message);
+    fail_client("FATAL", "08P01", message);
+    end();
+}
+
+/// The client is to go: what is composed is still sent, and the server made fit for others.
+void session::end() {
+    if (phase_ == phase::closing) return;
+    phase_ = phase::closing;
+    stop_wait_timer();
+    if (pool_) pool_->cancel(wait_ticket_);
+    waiting_for_ = nullptr;
+    client_.want_read(false);
+    if (server_) return resynchronise();
+    if (out_.empty()) destroy();
+}
+
+void session::client_vanished() {
+    if (destroyed_) return;
+    client_gone_ = true;
+    client_.close();
+    out_.clear();
+    if (phase_ == phase::closing) {
+        if (!server_) destroy();
+        return;
+    }
+    end();
+}
+
+void session::destroy() {
+    if (destroyed_) return;
+    destroyed_ = true;
+    client_.close();
+    timer_.cancel();
+    worker_.remove(id_);
+}
+
+void session::stop(bool at_once) {
+    stopping_ = true;
+    if (phase_ == phase::closing) return;
+    if (!at_once && (busy() || place_ != transaction_place::none)) return;
+    fail_client("FATAL", "57P01", "terminating connection due to administrator command");
+    end();
+}
+
+void session::start_wait_timer(std::chrono::milliseconds limit, void (session::*expired)()) {
+    timer_.expires_after(limit);
+    // `id` and the worker find the session again: during construction there is no weak_ptr yet.
+    timer_.async_wait([&home = worker_, id = id_, expired](const boost::system::error_code& error) {
+        if (error) return;
+        if (auto* self = home.find(id)) {
+            const auto keep_alive = self->shared_from_this();
+            (self->*expired)();
+        }
+    });
+}
+
+void session::stop_wait_timer() {
+    timer_.cancel();
+}
+
+void session::cancel() {
+    if (server_ && (running_ || dressing_)) {
+        server_->cancels->fetch_add(1);
+        pool::send_cancel(
+            worker_.events,
+            database_->server,
+            server_->pid,
+            server_->secret,
+            [count = server_->cancels, weak = weak_from_this()] {
+                count->fetch_sub(1);
+                // The server was held back from the pool until the signal had been sent.
+                if (const auto self = weak.lock()) {
+                    if (self->server_ && !self->running_ && !self->dressing_) {
+                        self->release_server();
+                        if (self->phase_ == phase::closing) self->resynchronise();
+                    }
+                }
+            });
+        return;
+    }
+    if (waiting_for_ != nullptr && phase_ == phase::ready) {
+        if (pool_) pool_->cancel(wait_ticket_);
+        cancelled_waiting_ = true;
+        waiting_for_ = nullptr;
+        resume();
+    }
+}
+
+void session::take_note(
+    const plan& of, reason why, metrics::histogram from, monotonic_ns started_at) {
+    const auto at = postern::now();
+    metrics::add(metrics::counter::statements);
+    metrics::add(why);
+    metrics::observe(from, at - started_at);
+    of.count.store(of.count.load(std::memory_order_relaxed) + 1, std::memory_order_relaxed);
+    of.last.store(why, std::memory_order_relaxed);
+    of.last_seen.store(at, std::memory_order_relaxed);
+    const auto* only = of.single();
+    if (only != nullptr && only->kind == sql::statement_kind::select) {
+        metrics::add(metrics::counter::reads);
+    }
+}
+
+client_row session::row() const {
+    client_row out;
+    const auto at = postern::now();
+    out.id = id_;
+    out.user = user_;
+    out.database = database_ != nullptr ? database_->name : std::string{};
+    out.application_name = application_name_;
+    out.address = address_;
+    out.state = waiting_for_ != nullptr ? "waiting" : running_ ? "active" : place_ != transaction_place::none ? "idle in transaction" : "idle";
+    for (std::size_t cause = 1; cause < pins_.size(); ++cause) {
+        if (!pins_[cause]) continue;
+        if (!out.pin.empty()) out.pin += ", ";
+        out.pin += sql::name(static_cast<sql::pin_cause>(cause));
+    }
+    if (!out.pin.empty() && !pin_detail_.empty()) out.pin += ": " + pin_detail_;
+    out.server_pid = server_ ? server_->pid : 0;
+    out.connected_ns = at - connected_at_;
+    out.request_ns = running_ ? at - running_->started_at : 0;
+    return out;
+}
+
+}  // namespace postern::session

@@ -1,0 +1,460 @@
+// One client, from its first byte to its last: startup, the message loop, its transaction, its
+// prepared statements, and the server that it has been lent.
+//
+//   startup ─▶ authenticating ─▶ welcoming ─▶ ready ⇄ (a request under way) ─▶ closing
+//                                      └────▶ console
+//
+// Requests are taken one at a time: a simple Query, or extended messages up to Sync or Flush. For
+// each the session first tries to answer by itself (answer.cpp), and else composes what goes to the
+// server (forward.cpp), and relays the answer (relay.cpp). While a request waits (for a server, for
+// Redis, for another session's flight) its bytes stay in `in_`, and it is looked at again with what
+// was learnt; nothing is half-done. All on one thread.
+
+#pragma once
+
+#include "auth/scram.hpp"
+#include "base/metrics.hpp"
+#include "cache/flight.hpp"
+#include "identity/identity.hpp"
+#include "pool/pool.hpp"
+#include "session/context.hpp"
+#include "session/worker.hpp"
+#include "wire/backend.hpp"
+#include "wire/frontend.hpp"
+
+#include <boost/asio/steady_timer.hpp>
+
+#include <bitset>
+#include <chrono>
+#include <functional>
+#include <memory>
+#include <optional>
+#include <string>
+#include <string_view>
+#include <unordered_map>
+#include <vector>
+
+namespace postern::session {
+
+/// What the server still has to answer, in order.
+struct expectation {
+    enum class kind : std::uint8_t {
+        parse,
+        bind,
+        close,
+        describe_statement,
+        describe_portal,
+        execute,
+        sync,
+        query,          ///< everything up to ReadyForQuery
+        function_call,  ///< likewise
+    };
+    enum class fate : std::uint8_t {
+        forward,
+        swallow,  ///< ours: the client knows nothing of it
+        local,    ///< nothing was sent: the answer is made here when its turn comes
+        ready_only,  ///< a statement of ours that fails on purpose: only ReadyForQuery is passed on
+    };
+    kind what = kind::sync;
+    fate how = fate::forward;
+    /// Index into the request's fills, or -1: the answer to this execute is to be kept.
+    int fill = -1;
+    /// The server-side statement that this Parse makes: forgotten again when it fails.
+    std::optional<hash128> prepares;
+    /// Index into the request's named statements, or -1: what the client calls it from now on.
+    int names = -1;
+    bool is_identity = false;  ///< the Parse of the statement that carries the identity
+};
+
+/// An answer being kept while it passes.
+struct fill {
+    std::string material;
+    hash128 hash;
+    coherence::dependencies captured;
+    plan_ptr plan;
+    std::string row_description;
+    std::string rows;
+    bool complete = false;
+    bool spoilt = false;
+    reason spoilt_by = reason::none;
+    cache::flight_table::ticket ticket;
+};
+
+/// One statement of a request about to run.
+struct execution {
+    plan_ptr plan;
+    prepared_ptr statement;           ///< null: a simple Query, or a portal of an earlier request
+    const wire::message* bind = nullptr;
+    bool describes_portal = false;
+    bool whole_answer = true;         ///< unnamed portal, all rows
+    std::string_view text;
+    std::vector<sql::setting_change> settings;  ///< with parameters filled in
+    reason why = reason::none;        ///< why it goes to the server
+    int fill = -1;
+    cache::entry_ptr hit;
+};
+
+/// What is known so far about the request at the front of `in_`, kept while it waits.
+struct pending_request {
+    monotonic_ns started_at = 0;
+    bool asked_redis = false;
+    cache::entry_ptr from_redis;
+    bool joined_flight = false;
+    bool landed = false;
+    coherence::dependencies captured_on_joining;
+    cache::entry_ptr from_flight;
+    cache::flight_table::ticket ticket;
+    bool counted_as_read = false;
+};
+
+/// What runs on the server now.
+struct running_request {
+    monotonic_ns started_at = 0;
+    /// What ran, with its settings and why it came here; without views into the request's bytes.
+    struct ran {
+        plan_ptr plan;
+        std::vector<sql::setting_change> settings;
+        reason why = reason::none;
+    };
+    std::vector<ran> executions;
+    std::vector<fill> fills;
+    coherence::fence fence;
+    monotonic_ns fenced_at = 0;
+    bool from_idle = false;           ///< no transaction was open when it was sent
+    bool saw_error = false;
+    bool saw_commit = false;
+    bool saw_rollback = false;
+    bool saw_fatal = false;
+    bool controls_transaction = false;
+    bool changes_catalog = false;
+    bool ready = false;               ///< ReadyForQuery has been seen
+};
+
+class session final : public std::enable_shared_from_this<session> {
+public:
+    session(worker& home, int client_fd, std::string address, std::uint64_t id);
+    ~session();
+
+    std::uint64_t id() const noexcept { return id_; }
+    client_row row() const;
+
+    /// A CancelRequest with this session's key arrived.
+    void cancel();
+
+    /// The process stops: an idle session ends now; a busy one after its transaction, or now.
+    void stop(bool at_once);
+
+private:
+    enum class phase : std::uint8_t { startup, authenticating, welcoming, ready, console, closing };
+    /// Where the session's transaction is.
+    enum class transaction_place : std::uint8_t {
+        none,
+        held,    ///< the client was told BEGIN; no server knows of it yet
+        open,    ///< open on the server
+        failed,  ///< open on the server, and failed
+    };
+    enum class step : std::uint8_t {
+        consumed,  ///< the request is dealt with, or under way: take its bytes
+        waiting,   ///< leave its bytes; resume() looks at it again
+        ended,     ///< the session is closing
+    };
+    struct events final : pool::socket_handler {
+        enum class side : std::uint8_t { client, server };
+        events(session& whose, side which)
+            : owner{whose}
+            , of{which} {}
+        void on_readable() override;
+        void on_writable() override;
+        session& owner;
+        side of;
+    };
+    /// One message of an extended request, with what its place in the request means.
+    struct batch {
+        std::vector<wire::message> messages;  ///< up to and with Sync or Flush
+        std::size_t size = 0;
+        char end = 'S';                       ///< 'S', or 'H' for a Flush, the client's or one of ours
+        bool flush_is_ours = false;
+    };
+    /// A name that the request gives to a statement, or takes away (null).
+    struct naming {
+        std::string name;
+        prepared_ptr statement;
+    };
+
+    // session.cpp: bytes in, bytes out, life and death
+    void on_client_readable();
+    void on_client_writable();
+    std::size_t consume(std::string_view bytes);
+    std::size_t consume_ready(std::string_view bytes);
+    void resume();
+    void send_to_client(std::string_view bytes);
+    void fail_client(std::string_view severity, std::string_view sqlstate, std::string_view message);
+    void protocol_violation(std::string_view message);
+    void end();
+    void client_vanished();
+    void destroy();
+    void back_pressure();
+    bool busy() const noexcept { return running_ || waiting_for_ != nullptr; }
+    void take_note(const plan& of, reason why, metrics::histogram from, monotonic_ns started_at);
+    void start_wait_timer(std::chrono::milliseconds limit, void (session::*expired)());
+    void stop_wait_timer();
+
+    // startup.cpp: from the first byte to ReadyForQuery
+    std::size_t consume_startup(std::string_view bytes);
+    std::size_t consume_authentication(std::string_view bytes);
+    void on_startup_packet(const wire::startup_packet& packet);
+    void on_cancel_packet(const wire::startup_packet& packet);
+    void read_startup_parameters(const wire::startup_packet& packet);
+    bool choose_database(std::string_view name);
+    void authenticate();
+    void start_scram(const std::string& verifier_text, bool doomed);
+    void on_password_message(std::string_view body);
+    void authenticated();
+    void welcome();
+    void send_welcome(const pool::reported_parameters& parameters);
+    void on_login_timeout();
+
+    // request.cpp: what a request is made of
+    step handle_request(std::string_view bytes, std::size_t& used);
+    step handle_query(const wire::message& message);
+    step handle_batch();
+    bool collect_batch(std::string_view bytes);
+    bool classify();
+    bool classify_execute(const wire::execute_message& execute);
+    bool classify_message(const wire::message& message);
+    plan_ptr plan_of(const sql::analysis_ptr& analysis, std::string_view text);
+    plan_ptr plan_of(const prepared_statement& statement);
+    prepared_ptr find_statement(std::string_view name) const;
+    void refresh_plan_context();
+    void fill_in_settings(execution& one, const wire::message* bound);
+    bool is_describable(const prepared_statement& statement) const;
+
+    // answer.cpp: what needs no server
+    enum class source : std::uint8_t { here, server, later };
+    step answer_locally(bool& answered);
+    bool may_answer_locally() const;
+    reason why_not_cached(const execution& one, transaction_place place) const;
+    bool parameters_are_constant(const execution& one) const;
+    bool is_local_control(const execution& one, transaction_place place) const;
+    bool is_local_setting(const execution& one) const;
+    static transaction_place place_after(const execution& one, transaction_place place);
+    struct refused {
+        std::string sqlstate;
+        std::string message;
+    };
+    std::optional<refused> refusal();
+    source look_up(execution& one, transaction_place place);
+    source serve(execution& one, const cache::entry_ptr& found, reason how);
+    source look_further(execution& one, const cache::key_view& key);
+    void build_key(const execution& one, std::string& material) const;
+    void ask_redis(const cache::key_view& key);
+    bool join_flight(const cache::key_view& key, const coherence::dependencies& captured);
+    void render(std::string& out);
+    void render_message(const wire::message& message, std::size_t& next, std::string& out);
+    void render_execution(execution& one, bool with_description, std::string& out);
+    void render_description(const execution& one, std::string& out);
+    void perform_locally(const execution& one);
+    void set_locally(const sql::setting_change& change);
+    void note_local(const execution& one);
+    wire::transaction_status status_byte() const noexcept;
+    std::int16_t result_format(const execution& one, std::size_t column) const;
+    step refuse(std::string_view sqlstate, std::string_view message);
+    void refresh_claims();
+
+    // forward.cpp: what goes to the server
+    step forward();
+    bool have_server();
+    bool dressed();
+    void dress();
+    void on_dressed();
+    void adopt_server(pool::server_ptr lent);
+    void go_on();
+    void note_executions();
+    void compose_batch(std::string& out);
+    void compose_query(std::string& out);
+    std::string_view add_server_name(const hash128& key, std::string& out);
+    void compose_begin(std::string& out);
+    void compose_identity(std::string& out);
+    void compose_message(const wire::message& message, std::size_t& next_execution, std::size_t& next_naming, std::string& out);
+    void compose_parse(const wire::message& message, std::size_t& next_naming, std::string& out);
+    void compose_bind(const wire::message& message, std::string& out);
+    void compose_describe(const wire::message& message, std::size_t next_execution, std::string& out);
+    void compose_close(const wire::message& message, std::size_t& next_naming, std::string& out);
+    void compose_execute(const wire::message& message, execution& one, std::string& out);
+    std::string_view server_name_of(const prepared_statement& statement, std::string& out);
+    std::string_view unknown_name(std::string_view name, std::string& buffer) const;
+    hash128 server_key(const hash128& statement) const;
+    expectation& expect(expectation::kind what, expectation::fate how = expectation::fate::forward, int fill = -1);
+    bool wants_identity(const plan& of) const;
+    void begin_running();
+    void prepare_fills();
+    void raise_fence();
+    void send_to_server(std::string_view bytes);
+    void on_server_writable();
+    void on_granted(pool::grant given);
+    void on_wait_expired();
+
+    // relay.cpp: what comes back
+    void on_server_readable();
+    enum class passage : std::uint8_t { forward, swallow, broken };
+    std::size_t relay(std::string_view bytes, bool& in_step);
+    bool expects_data() const noexcept;
+    void begin_data(std::size_t size);
+    void relay_data(const char* begin, std::size_t size);
+    void spoil_fills();
+    passage on_server_message(char tag, std::string_view body, std::string_view whole);
+    passage on_dressing_message(char tag, std::string_view whole);
+    passage on_extended_answer(char tag, std::string_view body, std::string_view whole);
+    passage on_query_answer(char tag, std::string_view body, std::string_view whole);
+    passage on_error(std::string_view body);
+    passage on_ready(std::string_view body);
+    void on_command_complete(std::string_view body, std::string_view whole, const expectation& head);
+    bool only_rolls_back_to_savepoint() const;
+    void commit_naming(int index);
+    void after_relay();
+    void drop_until_sync();
+    bool rewrite_statement_name(std::string_view body, std::string& out) const;
+    void emit_local_answers();
+    void complete_head();
+    void revert_context();
+    void pin(sql::pin_cause cause, const std::string& detail);
+    void unpin(sql::pin_cause cause);
+    void forget_statements(const std::string& name);
+    void apply_discard(std::string_view tag);
+    void settle(wire::transaction_status status);
+    void settle_fence(bool rolled_back);
+    void settle_fills(bool stored);
+    void apply_effects();
+    void apply_effect(const sql::statement_facts& facts);
+    void apply_settings(const std::vector<sql::setting_change>& changes);
+    void release_server();
+    void drop_server();
+    void server_lost();
+    void pass(const char* begin, std::size_t size);
+    void flush_run();
+    void enter_copy_in();
+    std::size_t consume_copy_in(std::string_view bytes);
+    void resynchronise();
+
+    // console.cpp
+    enum class console_answer : std::uint8_t { query, description, rows };
+    std::size_t consume_console(std::string_view bytes);
+    void on_console_message(const wire::message& message);
+    void ask_console(std::string command, console_answer form);
+    void on_console_reply(const console_reply& reply, console_answer form);
+
+    // Constant after construction.
+    worker& worker_;
+    const std::uint64_t id_;
+    const std::string address_;
+    const monotonic_ns connected_at_;
+
+    // The client.
+    events client_events_;
+    pool::channel client_;
+    std::string in_;            // received, not yet consumed
+    std::string out_;           // composed, not yet taken by the socket
+    phase phase_ = phase::startup;
+    bool client_gone_ = false;
+    bool destroyed_ = false;
+    bool consuming_ = false;
+    bool stopping_ = false;
+    bool half_closed_ = false;  // the client will send nothing more, but may still read
+
+    // Who it is. Set by startup and authentication.
+    settings_ptr settings_;     // the configuration at login: databases, identity
+    const database* database_ = nullptr;
+    std::string user_;
+    std::string application_name_;
+    std::string requested_database_;
+    pool::settings_map startup_settings_;
+    identity::variable_map startup_identity_;
+    identity::variable_map login_identity_;
+    std::optional<auth::scram_server> scram_;
+    bool scram_started_ = false;
+    bool scram_doomed_ = false;
+    user user_record_;
+    std::int32_t cancel_key_ = 0;
+    std::string cancel_secret_;
+    catalog::watcher* watcher_ = nullptr;
+    pool::pool_ptr pool_;
+    boost::asio::steady_timer timer_;
+
+    // What it has set.
+    context context_;
+    std::unordered_map<std::string, prepared_ptr, string_hasher, std::equal_to<>> statements_;
+    prepared_ptr unnamed_;
+    std::unordered_map<std::string, prepared_ptr, string_hasher, std::equal_to<>> portals_;
+    identity::claims_ptr claims_;
+    plan_context_ptr plan_context_;
+    pool::settings_map_ptr claims_session_;  // the maps that claims_ was made from
+    pool::settings_map_ptr claims_local_;
+    pool::settings_map_ptr plan_context_of_;  // the settings that plan_context_ was made from
+    std::string shape_settings_;              // of those, what shapes answers; part of the key
+
+    // Its transaction.
+    transaction_place place_ = transaction_place::none;
+    std::string held_begin_;        // the text that the client was told has begun
+    bool read_committed_ = true;    // of the transaction; outside: of the next one
+    bool transaction_clean_ = true; // nothing written, locked or set locally in it
+    std::vector<coherence::tag> dirty_tags_;
+    bool dirty_everything_ = false;
+    bool dirty_catalog_ = false;
+    bool identity_injected_ = false;  // the server's transaction carries the identity in force
+    bool identity_was_sent_ = false;  // an earlier one may: then even an empty one must replace it
+
+    // Its server.
+    events server_events_;
+    pool::server_ptr server_;
+    std::bitset<16> pins_;          // by sql::pin_cause
+    std::string pin_detail_;
+    pool::wait_ticket wait_ticket_;
+    const char* waiting_for_ = nullptr;  // what a waiting request waits for, for SHOW CLIENTS
+    bool dressing_ = false;
+    bool dressing_ready_ = false;
+    bool resynchronising_ = false;
+    bool fatal_seen_ = false;       // PostgreSQL has said goodbye; the end of the connection follows
+    std::string dressing_error_;   // the server's ErrorResponse to it
+    bool in_extended_ = false;      // a Flush was forwarded: the server's batch is open until Sync
+    bool skip_until_sync_ = false;  // the open batch failed: client messages are dropped until Sync
+    bool copy_in_ = false;          // the server takes CopyData
+    bool copy_extended_ = false;    // within the extended protocol: until Sync
+    bool copy_ended_ = false;       // CopyDone or CopyFail has passed
+    bool copy_discard_ = false;     // the copy failed: the client's data is dropped until Sync
+    std::size_t copy_rest_ = 0;     // bytes of a CopyData still to come from the client
+    bool local_settings_ = false;   // SET LOCAL in this transaction: names may resolve differently
+    bool cancelled_waiting_ = false;
+
+    // The request at the front of in_, and the one on the server.
+    pending_request pending_;
+    batch batch_;
+    std::string_view query_text_;   // of a simple Query; valid while it is being handled
+    bool is_query_ = false;
+    std::vector<execution> executions_;
+    std::vector<naming> namings_;
+    std::size_t namings_done_ = 0;
+    std::uint64_t request_number_ = 0;  // tells a late callback from the one that is waited for
+    prepared_ptr bound_;            // what the unnamed portal is bound to within the request
+    const wire::message* bound_by_ = nullptr;
+    wire::parse_message parse_;     // readers' memory, reused
+    mutable wire::bind_message bind_;
+    wire::execute_message execute_;
+    wire::target_message target_;
+    bool batch_local_ = true;       // nothing in it speaks against answering it here
+    std::optional<running_request> running_;
+    std::vector<expectation> expected_;
+    std::size_t expected_head_ = 0;
+
+    // On the console: statements by name, and what the portal runs.
+    std::unordered_map<std::string, std::string> console_statements_;
+    std::string console_portal_;
+
+    // The relay's place in the server's stream.
+    std::size_t relay_rest_ = 0;    // bytes of the current message still to come
+    bool relay_forwards_ = false;   // and whether they go to the client
+    int relay_fill_ = -1;
+    const char* run_begin_ = nullptr;  // bytes that will go to the client in one piece
+    std::size_t run_size_ = 0;
+};
+
+}  // namespace postern::session

@@ -1,0 +1,103 @@
+#include "session/shared.hpp"
+
+#include "auth/scram.hpp"
+#include "base/log.hpp"
+#include "session/worker.hpp"
+
+#include <fmt/format.h>
+
+namespace postern::session {
+
+namespace {
+
+std::string hex(std::string_view bytes) {
+    std::string out;
+    for (const char c : bytes) out += fmt::format("{:02x}", static_cast<unsigned char>(c));
+    return out;
+}
+
+}  // namespace
+
+std::int32_t cancel_registry::add(target who) {
+    const std::scoped_lock lock{mutex_};
+    // Numbers come round after two thousand million log-ins; one that is in use is passed over.
+    while (next_ <= 0 || targets_.contains(next_)) next_ = next_ <= 0 ? 1 : next_ + 1;
+    targets_.emplace(next_, std::move(who));
+    const auto made = next_;
+    next_ = next_ == INT32_MAX ? 1 : next_ + 1;
+    return made;
+}
+
+void cancel_registry::remove(std::int32_t key) {
+    const std::scoped_lock lock{mutex_};
+    targets_.erase(key);
+}
+
+std::optional<cancel_registry::target> cancel_registry::find(
+    std::int32_t key, std::string_view secret) const {
+    const std::scoped_lock lock{mutex_};
+    const auto found = targets_.find(key);
+    if (found == targets_.end() || found->second.secret != secret) return std::nullopt;
+    return found->second;
+}
+
+shared_state::shared_state(settings_ptr initial, std::optional<cache::redis_settings> redis_options)
+    : near{{initial->near_bytes_max, 16}}
+    , redis{std::move(redis_options)}
+    , start_token{hex(auth::random_bytes(16))}
+    , mock_secret{auth::random_bytes(32)}
+    , settings_{std::move(initial)} {}
+
+shared_state::~shared_state() = default;
+
+settings_ptr shared_state::settings() const {
+    const std::scoped_lock lock{mutex_};
+    return settings_;
+}
+
+void shared_state::set_settings(settings_ptr fresh) {
+    {
+        const std::scoped_lock lock{mutex_};
+        settings_ = std::move(fresh);
+    }
+    ++settings_epoch_;
+}
+
+pool::pool_ptr shared_state::pool_of(const database& where, const user& who) {
+    const std::scoped_lock lock{mutex_};
+    auto& found = pools_[{where.name, who.name}];
+    if (found == nullptr) {
+        std::vector<pool::poller*> pollers;
+        for (const auto& one : workers) pollers.push_back(&one->events);
+        found = std::make_shared<pool::pool>(
+            where.name,
+            pool::connect_request{where.server, {who.name, who.upstream_password}, where.pool},
+            std::move(pollers));
+        // Other defaults, or another start of the server: what was cached may never have been true
+        // there.
+        found->on_changed = [this, name = where.name](const pool::pool::greeting&) {
+            log::info("database {}: the server was restarted or its defaults have changed", name);
+            versions.bump_everything();
+        };
+    }
+    return found;
+}
+
+std::vector<pool::pool_ptr> shared_state::pools() const {
+    const std::scoped_lock lock{mutex_};
+    std::vector<pool::pool_ptr> out;
+    for (const auto& [unused, one] : pools_) out.push_back(one);
+    return out;
+}
+
+catalog::watcher* shared_state::watcher_of(const std::string& database_name) const {
+    const auto found = databases.find(database_name);
+    return found == databases.end() ? nullptr : found->second.watcher.get();
+}
+
+catalog::auth_lookup* shared_state::auth_of(const std::string& database_name) const {
+    const auto found = databases.find(database_name);
+    return found == databases.end() ? nullptr : found->second.auth.get();
+}
+
+}  // namespace postern::session

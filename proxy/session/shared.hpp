@@ -1,0 +1,97 @@
+// What all threads of the process share, and nothing else: the configuration, the catalogs, the
+// version table, the near store, the flights, the pools and the cancel keys. DESIGN §3.
+
+#pragma once
+
+#include "cache/flight.hpp"
+#include "cache/near_store.hpp"
+#include "cache/redis_store.hpp"
+#include "catalog/auth_lookup.hpp"
+#include "catalog/watcher.hpp"
+#include "coherence/version_table.hpp"
+#include "pool/pool.hpp"
+#include "session/console_reply.hpp"
+#include "session/settings.hpp"
+
+#include <atomic>
+#include <cstdint>
+#include <functional>
+#include <map>
+#include <memory>
+#include <mutex>
+#include <optional>
+#include <string>
+#include <unordered_map>
+#include <utility>
+#include <vector>
+
+namespace postern::session {
+
+class worker;
+
+/// Which client a cancel key belongs to. Keys are ours: PostgreSQL's own never reach a client.
+class cancel_registry {
+public:
+    struct target {
+        std::string secret;
+        std::size_t thread = 0;
+        std::uint64_t session = 0;
+    };
+    /// A process-wide unique number, in place of a backend pid.
+    std::int32_t add(target who);
+    void remove(std::int32_t key);
+    std::optional<target> find(std::int32_t key, std::string_view secret) const;
+
+private:
+    mutable std::mutex mutex_;
+    std::int32_t next_ = 1;
+    std::unordered_map<std::int32_t, target> targets_;
+};
+
+/// One database's catalog watcher and its role in keys.
+struct watched_database {
+    std::unique_ptr<catalog::watcher> watcher;
+    std::unique_ptr<catalog::auth_lookup> auth;
+};
+
+struct shared_state {
+    explicit shared_state(settings_ptr initial, std::optional<cache::redis_settings> redis_options);
+    ~shared_state();
+
+    /// The configuration in force. epoch() moves with it, so that threads may keep a copy.
+    settings_ptr settings() const;
+    void set_settings(settings_ptr fresh);
+    std::uint64_t settings_epoch() const noexcept { return settings_epoch_.load(); }
+
+    /// The pool of a database and user; made on first use.
+    pool::pool_ptr pool_of(const database& where, const user& who);
+    std::vector<pool::pool_ptr> pools() const;
+
+    catalog::watcher* watcher_of(const std::string& database_name) const;
+    catalog::auth_lookup* auth_of(const std::string& database_name) const;
+
+    coherence::version_table versions;
+    cache::near_store near;
+    cache::flight_table flights;
+    cancel_registry cancels;
+    const std::optional<cache::redis_settings> redis;
+    const std::string start_token;   ///< random, of this process: what an earlier one stored is not found
+    const std::string mock_secret;   ///< for users that do not exist
+
+    std::vector<std::unique_ptr<worker>> workers;
+    std::atomic<std::uint32_t> clients{0};
+    std::atomic<bool> stopping{false};
+
+    /// The admin console: runs the command on a thread of its own and calls `done` there.
+    std::function<void(std::string command, std::function<void(console_reply)> done)> console;
+
+    std::map<std::string, watched_database> databases;
+
+private:
+    mutable std::mutex mutex_;
+    settings_ptr settings_;
+    std::atomic<std::uint64_t> settings_epoch_{1};
+    std::map<std::pair<std::string, std::string>, pool::pool_ptr> pools_;
+};
+
+}  // namespace postern::session

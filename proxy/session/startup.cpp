@@ -1,0 +1,303 @@
+// From a client's first byte to ReadyForQuery: SSLRequest and its kin, the startup packet,
+// authentication, and what the server would have announced.
+// https://www.postgresql.org/docs/15/protocol-flow.html#id-1.10.6.7.3
+
+#include "base/log.hpp"
+#include "base/metrics.hpp"
+#include "session/session.hpp"
+#include "session/startup_options.hpp"
+
+#include <boost/asio/post.hpp>
+#include <fmt/format.h>
+
+namespace postern::session {
+
+namespace {
+
+/// Before login a client may only send passwords, which are short; PostgreSQL's own limit.
+constexpr std::uint32_t password_size_max = 65535;
+
+bool is_console(std::string_view database_name) {
+    return database_name == "postern" || database_name == "pgbouncer";
+}
+
+/// Settings and parameters, apart from the name that every client gives itself.
+std::string welcome_key(const std::string& database, const std::string& user, const pool::settings_map& settings) {
+    std::string key = database + '\0' + user;
+    for (const auto& [name, value] : settings) {
+        if (name == "application_name") continue;
+        key += fmt::format("\n{}:{}={}", value.size(), name, value);
+    }
+    return key;
+}
+
+}  // namespace
+
+std::size_t session::consume_startup(std::string_view bytes) {
+    std::size_t used = 0;
+    while (phase_ == phase::startup && used < bytes.size()) {
+        const auto next = wire::peek_startup(bytes.substr(used));
+        if (next.state == wire::frame_state::incomplete) break;
+        if (next.state == wire::frame_state::malformed) {
+            protocol_violation(fmt::format("invalid startup packet: {}", wire::describe(next.error)));
+            return bytes.size();
+        }
+        used += next.packet.size;
+        switch (next.packet.kind) {
+        case wire::startup_kind::ssl_request:
+        case wire::startup_kind::gssenc_request:
+            // Bytes sent along with the request can't have been meant in clear: CVE-2021-23214.
+            if (used < bytes.size()) {
+                protocol_violation("received unencrypted data after an SSL or GSSENC request");
+                return bytes.size();
+            }
+            send_to_client("N");
+            break;
+        case wire::startup_kind::cancel_request:
+            on_cancel_packet(next.packet);
+            return bytes.size();
+        case wire::startup_kind::startup: on_startup_packet(next.packet); break;
+        }
+    }
+    return used;
+}
+
+void session::on_cancel_packet(const wire::startup_packet& packet) {
+    const auto target = worker_.shared.cancels.find(packet.cancel_pid, packet.cancel_secret);
+    if (target) {
+        auto& home = *worker_.shared.workers[target->thread];
+        boost::asio::post(home.io, [&home, id = target->session] {
+            if (auto* found = home.find(id)) {
+                const auto keep_alive = found->shared_from_this();
+                found->cancel();
+            }
+        });
+    }
+    // PostgreSQL says nothing either way and closes.
+    end();
+}
+
+void session::on_startup_packet(const wire::startup_packet& packet) {
+    std::vector<std::string_view> unknown;
+    for (const auto& [name, value] : packet.parameters) {
+        if (name.starts_with("_pq_.")) unknown.push_back(name);
+    }
+    if (packet.version != wire::protocol_3_0 || !unknown.empty()) {
+        std::string out;
+        wire::write_negotiate_protocol_version(out, 0, unknown);
+        send_to_client(out);
+    }
+    read_startup_parameters(packet);
+    if (phase_ != phase::startup) return;
+    phase_ = phase::authenticating;
+    authenticate();
+}
+
+void session::read_startup_parameters(const wire::startup_packet& packet) {
+    std::string database_name;
+    std::vector<std::pair<std::string, std::string>> settings;
+    for (const auto& [name, value] : packet.parameters) {
+        if (name == "user") {
+            user_ = value;
+        } else if (name == "database") {
+            database_name = value;
+        } else if (name == "options") {
+            auto parsed = parse_options(value);
+            if (!parsed) {
+                fail_client("FATAL", "42601", parsed.error().message);
+                return end();
+            }
+            for (auto& one : *parsed) settings.push_back(std::move(one));
+        } else if (name == "replication") {
+            if (value != "false" && value != "off" && value != "no" && value != "0") {
+                fail_client("FATAL", "0A000", "replication connections are not supported");
+                return end();
+            }
+        } else if (!name.starts_with("_pq_.")) {
+            settings.emplace_back(to_lower(name), value);
+        }
+    }
+    if (user_.empty()) {
+        fail_client("FATAL", "28000", "no PostgreSQL user name specified in startup packet");
+        return end();
+    }
+    if (database_name.empty()) database_name = user_;
+    for (auto& [name, value] : settings) {
+        if (identity::is_variable(settings_->identity, name)) {
+            if (!settings_->identity.trust_startup_parameters) {
+                fail_client("FATAL", "42501", fmt::format("permission denied to set parameter \"{}\"", name));
+                return end();
+            }
+            startup_identity_[name] = value;
+        } else if (name == "postern.cache") {
+            context_.change().cache_bypass = value == "bypass";
+        } else {
+            if (name == "application_name") application_name_ = value;
+            startup_settings_[name] = value;
+        }
+    }
+    if (!choose_database(database_name) && !is_console(database_name)) {
+        // Said after authentication, so that strangers can't ask which databases exist.
+        database_ = nullptr;
+    }
+    login_identity_ = identity::at_login(settings_->identity, user_, startup_identity_);
+    requested_database_ = std::move(database_name);
+}
+
+bool session::choose_database(std::string_view name) {
+    for (const auto& one : settings_->databases) {
+        if (one.name == name) {
+            database_ = &one;
+            return true;
+        }
+    }
+    return false;
+}
+
+void session::authenticate() {
+    const auto found = settings_->users.find(user_);
+    if (found != settings_->users.end()) {
+        user_record_ = found->second;
+        if (user_record_.method == auth_method::trust) return authenticated();
+        return start_scram(user_record_.verifier, false);
+    }
+    user_record_.name = user_;
+    auto* lookup = database_ != nullptr ? worker_.shared.auth_of(database_->name) : nullptr;
+    if (lookup == nullptr) return start_scram({}, true);
+    user_record_.method = settings_->auth_query_method;
+    lookup->find(user_, [&home = worker_, id = id_](std::optional<std::string> verifier) {
+        boost::asio::post(home.io, [&home, id, verifier = std::move(verifier)] {
+            auto* self = home.find(id);
+            if (self == nullptr || self->phase_ != phase::authenticating) return;
+            const auto keep_alive = self->shared_from_this();
+            self->start_scram(verifier.value_or(""), !verifier.has_value());
+        });
+    });
+}
+
+void session::start_scram(const std::string& verifier_text, bool doomed) {
+    auto verifier = auth::scram_verifier::parse(verifier_text);
+    scram_doomed_ = doomed || !verifier;
+    if (!doomed && !verifier) {
+        log::warning("user \"{}\" has no SCRAM-SHA-256 verifier: {}", user_, verifier.error().message);
+    }
+    scram_.emplace(scram_doomed_ ? auth::mock_verifier(user_, worker_.shared.mock_secret) : *verifier);
+    if (scram_doomed_) scram_->set_doomed();
+    constexpr std::string_view mechanisms[] = {"SCRAM-SHA-256"};
+    std::string out;
+    wire::write_sasl_mechanisms(out, mechanisms);
+    send_to_client(out);
+}
+
+std::size_t session::consume_authentication(std::string_view bytes) {
+    std::size_t used = 0;
+    while (phase_ == phase::authenticating && scram_ && used < bytes.size()) {
+        const auto next = wire::peek_message(bytes.substr(used), wire::direction::from_client, password_size_max);
+        if (next.state == wire::frame_state::incomplete) break;
+        if (next.state == wire::frame_state::malformed || next.message.tag != 'p') {
+            if (next.state == wire::frame_state::complete && next.message.tag == 'X') {
+                end();
+            } else {
+                protocol_violation("expected a password response");
+            }
+            return bytes.size();
+        }
+        used += next.message.whole.size();
+        on_password_message(next.message.body);
+    }
+    return used;
+}
+
+void session::on_password_message(std::string_view body) {
+    std::string out;
+    if (!scram_started_) {
+        wire::sasl_initial_message initial;
+        if (wire::read_sasl_initial(body, initial) != wire::errc::ok || !initial.response) {
+            return protocol_violation("malformed SASLInitialResponse");
+        }
+        if (initial.mechanism != "SCRAM-SHA-256") {
+            return protocol_violation("client selected an invalid SASL authentication mechanism");
+        }
+        scram_started_ = true;
+        const auto answer = scram_->first(*initial.response);
+        if (!answer) return protocol_violation(answer.error().message);
+        wire::write_authentication(out, wire::authentication::sasl_continue, *answer);
+        return send_to_client(out);
+    }
+    const auto answer = scram_->final(body);
+    if (!answer) {
+        metrics::add(metrics::counter::logins_failed);
+        log::info("client {} {}: login as \"{}\" failed: {}", id_, address_, user_, answer.error().message);
+        fail_client("FATAL", "28P01", fmt::format("password authentication failed for user \"{}\"", user_));
+        return end();
+    }
+    wire::write_authentication(out, wire::authentication::sasl_final, *answer);
+    send_to_client(out);
+    authenticated();
+}
+
+void session::authenticated() {
+    scram_.reset();
+    if (is_console(requested_database_) && database_ == nullptr) {
+        const auto& admins = settings_->admin_users;
+        if (std::find(admins.begin(), admins.end(), user_) == admins.end()) {
+            fail_client("FATAL", "42501", fmt::format("user \"{}\" may not use the console", user_));
+            return end();
+        }
+        phase_ = phase::console;
+        stop_wait_timer();
+        return send_welcome({{"server_version", "15.0 (Postern)"}, {"client_encoding", "UTF8"}, {"server_encoding", "UTF8"}, {"DateStyle", "ISO, MDY"}, {"standard_conforming_strings", "on"}, {"integer_datetimes", "on"}});
+    }
+    if (database_ == nullptr) {
+        fail_client("FATAL", "3D000", fmt::format("database \"{}\" does not exist", requested_database_));
+        return end();
+    }
+    pool_ = worker_.shared.pool_of(*database_, user_record_);
+    watcher_ = worker_.shared.watcher_of(database_->name);
+    context_.change().settings = std::make_shared<const pool::settings_map>(startup_settings_);
+    phase_ = phase::welcoming;
+    stop_wait_timer();
+    welcome();
+}
+
+/// Sends what PostgreSQL would announce to a session with these startup parameters. A combination
+/// that was not seen before is tried on a server first, so that a value that PostgreSQL refuses is
+/// refused at login, and what it makes of the others is announced.
+void session::welcome() {
+    const auto key = welcome_key(database_->name, user_, startup_settings_);
+    if (const auto known = worker_.welcomes.find(key); known != worker_.welcomes.end()) {
+        phase_ = phase::ready;
+        send_welcome(known->second);
+        return resume();
+    }
+    if (!have_server() || !dressed()) return;
+    if (worker_.welcomes.size() > 1000) worker_.welcomes.clear();
+    const auto parameters = server_->parameters;
+    worker_.welcomes.emplace(key, parameters);
+    phase_ = phase::ready;
+    send_welcome(parameters);
+    release_server();
+    resume();
+}
+
+void session::send_welcome(const pool::reported_parameters& parameters) {
+    std::string out;
+    wire::write_authentication(out, wire::authentication::ok);
+    for (const auto& [name, value] : parameters) {
+        const bool own_name = name == "application_name";
+        wire::write_parameter_status(out, name, own_name ? std::string_view{application_name_} : value);
+    }
+    cancel_secret_ = auth::random_bytes(4);
+    cancel_key_ = worker_.shared.cancels.add({cancel_secret_, worker_.number, id_});
+    wire::write_backend_key_data(out, cancel_key_, cancel_secret_);
+    wire::write_ready_for_query(out, wire::transaction_status::idle);
+    send_to_client(out);
+}
+
+void session::on_login_timeout() {
+    if (phase_ != phase::startup && phase_ != phase::authenticating) return;
+    fail_client("FATAL", "57014", "canceling authentication due to timeout");
+    end();
+}
+
+}  // namespace postern::session

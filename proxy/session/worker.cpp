@@ -1,0 +1,125 @@
+#include "session/worker.hpp"
+
+#include "session/session.hpp"
+
+#include <atomic>
+
+namespace postern::session {
+
+namespace {
+
+/// Distinct statements of the extended protocol that a thread remembers.
+constexpr std::size_t prepared_max = 16384;
+/// What of a statement's text SHOW CACHE WHY can print.
+constexpr std::size_t shown_text_max = 512;
+
+std::string shortened(std::string_view text) {
+    std::string out{text.substr(0, shown_text_max)};
+    if (text.size() > shown_text_max) out += "…";
+    return out;
+}
+
+}  // namespace
+
+worker::worker(shared_state& everything, std::size_t own_number)
+    : shared{everything}
+    , number{own_number}
+    , io{1}
+    , events{io} {
+    if (shared.redis) {
+        redis = std::make_unique<cache::redis_store>(io, *shared.redis, shared.start_token);
+    }
+}
+
+worker::~worker() {
+    sessions_.clear();
+}
+
+const settings_ptr& worker::settings() {
+    const auto epoch = shared.settings_epoch();
+    if (epoch != settings_epoch_) {
+        settings_ = shared.settings();
+        settings_epoch_ = epoch;
+    }
+    return settings_;
+}
+
+prepared_ptr worker::prepare(
+    std::string_view text, const std::vector<std::uint32_t>& parameter_types) {
+    hash128 hash = hash_bytes(text);
+    if (!parameter_types.empty()) {
+        const auto types = hash_bytes(
+            {reinterpret_cast<const char*>(parameter_types.data()),
+             parameter_types.size() * sizeof(std::uint32_t)});
+        hash.low ^= types.low;
+        hash.high += types.high;
+    }
+    const auto known = prepared_.find(hash);
+    if (known != prepared_.end() && known->second->text == text &&
+        known->second->parameter_types == parameter_types) {
+        return known->second;
+    }
+    auto fresh = std::make_shared<prepared_statement>();
+    fresh->text = text;
+    fresh->parameter_types = parameter_types;
+    fresh->analysis = analyzer.analyze(text);
+    fresh->hash = hash;
+    if (prepared_.size() >= prepared_max) prepared_.erase(prepared_.begin());
+    prepared_.insert_or_assign(hash, fresh);
+    return fresh;
+}
+
+plan_ptr worker::plan_of(
+    const sql::analysis_ptr& analysis,
+    std::string_view text,
+    const plan_context_ptr& context,
+    catalog::watcher* watcher) {
+    const auto& configuration = settings();
+    // Read before the snapshot: a plan may be called stale for nothing, but never fresh.
+    const auto epoch = watcher != nullptr ? watcher->epoch() : 0;
+    if (auto known = plans.find(*analysis, context, epoch, configuration)) return known;
+    const auto snapshot = watcher != nullptr ? watcher->current() : nullptr;
+    auto made = make_plan(analysis, context, snapshot.get(), configuration);
+    made->catalog_epoch = epoch;
+    made->text = shortened(text);
+    plans.keep(made);
+    return made;
+}
+
+std::uint64_t worker::next_session_id() noexcept {
+    static std::atomic<std::uint64_t> next{1};
+    return next.fetch_add(1);
+}
+
+void worker::adopt(int client_fd, std::string address) {
+    const auto id = next_session_id();
+    add(std::make_shared<session>(*this, client_fd, std::move(address), id));
+}
+
+void worker::add(const std::shared_ptr<session>& fresh) {
+    sessions_.emplace(fresh->id(), fresh);
+}
+
+void worker::remove(std::uint64_t id) {
+    sessions_.erase(id);
+}
+
+session* worker::find(std::uint64_t id) const {
+    const auto found = sessions_.find(id);
+    return found == sessions_.end() ? nullptr : found->second.get();
+}
+
+std::vector<client_row> worker::clients() const {
+    std::vector<client_row> rows;
+    rows.reserve(sessions_.size());
+    for (const auto& [unused, one] : sessions_) rows.push_back(one->row());
+    return rows;
+}
+
+void worker::stop_sessions(bool at_once) {
+    std::vector<std::shared_ptr<session>> all;
+    for (const auto& [unused, one] : sessions_) all.push_back(one);
+    for (const auto& one : all) one->stop(at_once);
+}
+
+}  // namespace postern::session

@@ -1,0 +1,108 @@
+// One thread: its io_context, its poller, what it alone remembers, its sessions.
+
+#pragma once
+
+#include "cache/redis_store.hpp"
+#include "pool/poller.hpp"
+#include "session/plan.hpp"
+#include "session/shared.hpp"
+#include "sql/analyzer.hpp"
+
+#include <boost/asio/io_context.hpp>
+
+#include <array>
+#include <atomic>
+#include <cstdint>
+#include <memory>
+#include <string>
+#include <string_view>
+#include <unordered_map>
+#include <vector>
+
+namespace postern::session {
+
+class session;
+
+/// A prepared statement as a client named it: its text and parameter types, analysed. Shared by all
+/// sessions of a thread that prepare the same.
+struct prepared_statement {
+    std::string text;
+    std::vector<std::uint32_t> parameter_types;
+    sql::analysis_ptr analysis;
+    hash128 hash;  ///< of text and types; with the context it names the server-side statement
+
+    // The plan that was found last; sessions of one thread only, so no lock.
+    mutable plan_ptr last_plan;
+};
+using prepared_ptr = std::shared_ptr<const prepared_statement>;
+
+/// The row of SHOW CLIENTS.
+struct client_row {
+    std::uint64_t id = 0;
+    std::string user;
+    std::string database;
+    std::string application_name;
+    std::string address;
+    std::string state;     ///< active, waiting, idle, idle in transaction
+    std::string pin;       ///< cause, empty when not pinned
+    std::int32_t server_pid = 0;
+    std::int64_t connected_ns = 0;   ///< since when, as an age
+    std::int64_t request_ns = 0;     ///< age of the request under way, 0: none
+};
+
+class worker {
+public:
+    worker(shared_state& shared, std::size_t number);
+    ~worker();
+
+    shared_state& shared;
+    const std::size_t number;
+    boost::asio::io_context io;
+    pool::poller events;
+    sql::analyzer analyzer;
+    plan_cache plans;
+    std::unique_ptr<cache::redis_store> redis;
+
+    /// Where received bytes land before anyone owns them. Valid until the handler returns.
+    std::array<char, 65536> scratch;
+    /// Reused for composing; valid until the handler returns.
+    std::string client_bytes;
+    std::string server_bytes;
+    std::string key_material;
+
+    /// What a session with certain startup parameters is announced, learnt from a server.
+    std::unordered_map<std::string, pool::reported_parameters> welcomes;
+
+    /// This thread's copy of the configuration, renewed when the shared one has moved.
+    const settings_ptr& settings();
+
+    prepared_ptr prepare(std::string_view text, const std::vector<std::uint32_t>& parameter_types);
+
+    /// The plan of `analysis` in `context`, found or made.
+    plan_ptr plan_of(
+        const sql::analysis_ptr& analysis,
+        std::string_view text,
+        const plan_context_ptr& context,
+        catalog::watcher* watcher);
+
+    void adopt(int client_fd, std::string address);  ///< on this thread
+    void add(const std::shared_ptr<session>& fresh);
+    void remove(std::uint64_t id);
+    session* find(std::uint64_t id) const;
+    std::vector<client_row> clients() const;
+    void stop_sessions(bool at_once);
+    std::size_t session_count() const noexcept { return sessions_.size(); }
+
+    static std::uint64_t next_session_id() noexcept;
+
+    /// Clients dealt out to this thread and not yet gone; read by the acceptor.
+    std::atomic<std::uint32_t> load{0};
+
+private:
+    settings_ptr settings_;
+    std::uint64_t settings_epoch_ = 0;
+    std::unordered_map<hash128, prepared_ptr, hash128_hasher> prepared_;
+    std::unordered_map<std::uint64_t, std::shared_ptr<session>> sessions_;
+};
+
+}  // namespace postern::session
