@@ -37,7 +37,7 @@ void print_text(const loaded_configuration& all) {
     }
     const auto& session = all.settings.session;
     fmt::print(
-        "{} is right: {} listeners, {} databases, {} users, {} rules\n",
+        "{} is right (listeners: {}, databases: {}, users: {}, rules: {})\n",
         all.settings.path,
         session.listeners.size(),
         session.databases.size(),
