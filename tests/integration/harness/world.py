@@ -1,5 +1,6 @@
 """PostgreSQL, a relay and Postern put together, with clients for both ways."""
 
+import difflib
 import os
 import time
 
@@ -97,6 +98,9 @@ def both_ways(world, script, times=1, **login):
         with world.client(**login) as client:
             script(client)
             found = wire.comparable(client.transcript)
-        assert wire.readable(found) == wire.readable(wanted), f"run {time_through + 1} differs"
+        difference = "\n".join(difflib.unified_diff(
+            wire.readable(wanted).splitlines(), wire.readable(found).splitlines(), "direct",
+            f"postern, run {time_through + 1}", lineterm="", n=3))
+        assert not difference, difference
         assert found == wanted, f"run {time_through + 1} differs in bytes that are not shown"
     return wanted
