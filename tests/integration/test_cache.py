@@ -204,6 +204,8 @@ def test_a_row_limit_is_never_answered_with_more(world, client):
     ("update cheap set name = 'by view' where id = 1", "update item set name = 'item 1' where id = 1"),
 ])
 def test_a_write_is_seen_at_once_through_every_connection(world, client, other, write, undo):
+    if write.startswith("do ") and world.postern.settings["pool"]["size"] == 1:
+        pytest.skip("needs a second server: what DO does to its session is unknown, so it keeps one")
     sql = marked("select id, name from item order by id")
     view = marked("select id, name from cheap order by id")
     before = assert_hits(world, client, sql)
@@ -301,6 +303,8 @@ def test_what_a_trigger_writes_is_seen(world, client, other):
 
 
 def test_what_a_function_writes_is_seen(world, client, other):
+    if world.postern.settings["pool"]["size"] == 1:
+        pytest.skip("needs a second server: a function that nobody vouched for keeps one")
     sql = marked("select count(*) from other where id = 100")
     assert_hits(world, other, sql)
     client.run("select writes()")
@@ -310,6 +314,8 @@ def test_what_a_function_writes_is_seen(world, client, other):
 
 
 def test_what_a_procedure_commits_is_seen(world, client, other):
+    if world.postern.settings["pool"]["size"] == 1:
+        pytest.skip("needs a second server: a function that nobody vouched for keeps one")
     sql = marked("select note from other where id = 1")
     assert_hits(world, other, sql)
     client.run("call commits()")

@@ -212,15 +212,17 @@ def test_one_text_prepared_under_two_search_paths_reads_two_tables(two):
         assert Answer(second.expect("2 D C Z")).rows == [("two", "2")]
 
 
-def test_prepared_statements_survive_a_change_of_search_path(two):
+def test_a_prepared_statement_means_another_table_under_another_search_path(two):
+    """PostgreSQL refuses, as the columns are others now (0A000); Postern prepares it anew. Never the
+    rows of the table before."""
     first, _ = two
     first.run("set search_path = one")
     first.send(parse("p", "select * from place"), bind("", "p"), execute(), sync())
     assert Answer(first.expect("1 2 D C Z")).rows == [("1",)]
     first.run("set search_path = two")
     first.send(bind("", "p"), execute(), sync())
-    assert first.receive().tag == "E", "PostgreSQL: cached plan must not change result type"
-    first.until("Z")
+    answer = Answer(first.until("Z"))
+    assert answer.code == "0A000" or answer.rows == [("two", "2")]
 
 
 def test_more_prepared_statements_than_a_server_keeps(world):
