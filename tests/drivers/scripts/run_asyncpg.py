@@ -84,7 +84,7 @@ async def errors(link):
         await failing(link, sql)
     messages = []
     link.add_log_listener(lambda _, message: messages.append(message.message))
-    await link.execute("DO $$ BEGIN RAISE NOTICE 'noticed'; END $$")
+    await link.execute("DROP TABLE IF EXISTS no_such_table")
     await asyncio.sleep(0)
     show("notices", messages)
 

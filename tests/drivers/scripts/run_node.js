@@ -65,7 +65,7 @@ async function errors(client) {
   await failing(client, 'INSERT INTO scratch VALUES (1, $1)', ['duplicate']);
   await failing(client, 'COPY scratch FROM STDIN');
   show('copy out', (await client.query('COPY person TO STDOUT')).command);
-  await client.query("DO $$ BEGIN RAISE NOTICE 'noticed'; END $$");
+  await client.query("DROP TABLE IF EXISTS no_such_table");
   show('notices', notices);
 }
 

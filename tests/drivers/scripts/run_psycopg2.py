@@ -105,7 +105,7 @@ def errors(link):
         for sql in ("SELECT 1/0", "SELEC 1", "SELECT * FROM nowhere",
                     "INSERT INTO scratch VALUES (1, 'duplicate')"):
             failing(cursor, sql)
-        cursor.execute("DO $$ BEGIN RAISE NOTICE 'noticed'; END $$")
+        cursor.execute("DROP TABLE IF EXISTS no_such_table")
         show("notices", link.notices)
         cursor.execute("SELECT 'after'")
         show("then", cursor.fetchone())

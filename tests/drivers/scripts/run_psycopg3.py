@@ -120,7 +120,7 @@ def errors(link):
     failing(link, "SELECT %s::int", ["x"])
     notices = []
     link.add_notice_handler(lambda diag: notices.append((diag.severity, diag.message_primary)))
-    link.execute("DO $$ BEGIN RAISE WARNING 'warned'; END $$")
+    link.execute("DROP TABLE IF EXISTS no_such_table")
     show("notices", notices)
 
 
