@@ -6,7 +6,7 @@ A statement carries a word of its own, so that the relay can say whether Postgre
 import threading
 
 import pytest
-from harness.reads import assert_hits, assert_never_hits, mark_of, marked
+from harness.reads import assert_hits, assert_never_hits, mark_of, marked, warm
 from harness.wire import Answer, bind, copy_data, copy_done, describe, execute, parse, query, sync
 from harness.world import World
 
@@ -577,7 +577,7 @@ def test_roles_do_not_share(world, client):
 def test_a_column_more_is_in_the_next_answer(world, client, other):
     client.run("create table growing(a int)", "insert into growing values (1)")
     sql = marked("select * from growing")
-    assert_hits(world, other, sql)
+    warm(world, other, sql)
     client.run("alter table growing add b int default 5")
     assert other.rows(sql) == [("1", "5")]
     client.run("drop table growing")
@@ -596,7 +596,7 @@ def test_a_column_more_is_in_the_next_answer(world, client, other):
 def test_a_changed_view_is_changed_at_once(world, client, other, change, wanted):
     client.run("create view shown as select id from item where id = 1")
     sql = marked("select * from shown")
-    assert_hits(world, other, sql)
+    warm(world, other, sql)
     client.run(change)
     answer = other.query(sql)
     assert (answer.code or answer.rows) == wanted
@@ -607,7 +607,7 @@ def test_a_revoked_privilege_is_gone_at_once(world, client):
     client.run("create table lent(a int)", "insert into lent values (1)", "grant select on lent to bob")
     sql = marked("select a from lent")
     with world.client(user="bob", password="bob-secret") as bob:
-        assert_hits(world, bob, sql)
+        warm(world, bob, sql)
         client.run("revoke select on lent from bob")
         assert bob.query(sql).code == "42501"
     client.run("drop table lent")
@@ -616,7 +616,7 @@ def test_a_revoked_privilege_is_gone_at_once(world, client):
 def test_attaching_a_populated_partition_is_seen(world, client, other):
     client.run("create table part_c(id int, region text)", "insert into part_c values (1, 'c')")
     sql = marked("select count(*) from part where region = 'c'")
-    assert_hits(world, other, sql)
+    warm(world, other, sql)
     client.run("alter table part attach partition part_c for values in ('c')")
     assert other.value(sql) == "1"
     client.run("drop table part_c")
@@ -626,7 +626,7 @@ def test_attaching_a_populated_partition_is_seen(world, client, other):
 def test_ddl_past_postern_is_found_by_the_poll(world, client):
     client.run("create table renewed(a int)", "insert into renewed values (1)")
     sql = marked("select * from renewed")
-    assert_hits(world, client, sql)
+    warm(world, client, sql)
     world.pg.run("alter table renewed add b int default 7")
     world.catalog_settled()
     assert client.rows(sql) == [("1", "7")]
