@@ -40,6 +40,9 @@ bool is_postern_setting(std::string_view name) {
 
 bool session::may_answer_locally() const {
     if (!batch_local_ || in_extended_ || copy_in_ || phase_ != phase::ready) return false;
+    // What is bound is also run: a portal that is only described has to exist on a server.
+    const auto binds = is_query_ ? std::ptrdiff_t{0} : std::ranges::count(batch_.messages, 'B', &wire::message::tag);
+    if (!is_query_ && static_cast<std::size_t>(binds) != executions_.size()) return false;
     // A statement that is only prepared has to be checked by PostgreSQL; one that is run here as a
     // hit, or that we understand to the letter, has been.
     for (const auto& one : namings_) {
@@ -366,15 +369,16 @@ void session::render_message(const wire::message& message, std::size_t& next, st
         }
         return wire::write_parse_complete(out);
     }
-    case 'B': return wire::write_bind_complete(out);
+    case 'B':
+        rendered_bind_ = next;  // each Bind is run once, and in order
+        return wire::write_bind_complete(out);
     case 'D':
         (void)wire::read_target(message.body, target_);
         if (target_.kind == 'S') {
             wire::write_parameter_description(out, {});
             return wire::write_no_data(out);
         }
-        if (next < executions_.size()) return render_description(executions_[next], out);
-        return wire::write_no_data(out);
+        return render_description(executions_[rendered_bind_], out);
     case 'E': return render_execution(executions_[next++], false, out);
     case 'C':
         (void)wire::read_target(message.body, target_);

@@ -295,18 +295,16 @@ void session::compose_query(std::string& out) {
 
 void session::compose_batch(std::string& out) {
     std::size_t next_execution = 0;
-    std::size_t next_naming = 0;
-    for (const auto& message : batch_.messages) {
-        compose_message(message, next_execution, next_naming, out);
-    }
+    namings_visible_ = 0;
+    for (const auto& message : batch_.messages) compose_message(message, next_execution, out);
     if (batch_.flush_is_ours) wire::write_flush(out);
     in_extended_ = batch_.end == 'H';
 }
 
 void session::compose_message(
-    const wire::message& message, std::size_t& next_execution, std::size_t& next_naming, std::string& out) {
+    const wire::message& message, std::size_t& next_execution, std::string& out) {
     switch (message.tag) {
-    case 'P': return compose_parse(message, next_naming, out);
+    case 'P': return compose_parse(message, out);
     case 'B':
         // The identity stands before the values are bound: planning may already look at policies.
         if (next_execution < executions_.size() && wants_identity(*executions_[next_execution].plan)) {
@@ -315,7 +313,7 @@ void session::compose_message(
         return compose_bind(message, out);
     case 'D': return compose_describe(message, next_execution, out);
     case 'E': return compose_execute(message, executions_[next_execution++], out);
-    case 'C': return compose_close(message, next_naming, out);
+    case 'C': return compose_close(message, out);
     case 'S':
         out += message.whole;
         expect(kind::sync);
@@ -324,9 +322,9 @@ void session::compose_message(
     }
 }
 
-void session::compose_parse(const wire::message& message, std::size_t& next_naming, std::string& out) {
-    const int index = static_cast<int>(next_naming);
-    const auto& named = namings_[next_naming++];
+void session::compose_parse(const wire::message& message, std::string& out) {
+    const int index = static_cast<int>(namings_visible_);
+    const auto& named = namings_[namings_visible_++];
     const auto& statement = *named.statement;
     const auto key = server_key(statement.hash);
     if (named.name.empty()) {
@@ -382,7 +380,10 @@ void session::compose_bind(const wire::message& message, std::string& out) {
     (void)wire::read_bind(message.body, bind_);
     const auto statement = find_statement(bind_.statement);
     if (bind_.statement.empty()) {
-        const bool parsed_here = std::ranges::any_of(namings_, [](const naming& one) { return one.name.empty(); });
+        const bool parsed_here = std::any_of(
+            namings_.begin(),
+            namings_.begin() + static_cast<std::ptrdiff_t>(namings_visible_),
+            [](const naming& one) { return one.name.empty(); });
         if (statement != nullptr && !parsed_here && server_->unnamed != server_key(statement->hash)) {
             // It was made on another server.
             wire::write_parse(out, {}, statement->text, statement->parameter_types);
@@ -428,7 +429,7 @@ void session::compose_describe(const wire::message& message, std::size_t next_ex
     expect(kind::describe_statement);
 }
 
-void session::compose_close(const wire::message& message, std::size_t& next_naming, std::string& out) {
+void session::compose_close(const wire::message& message, std::string& out) {
     (void)wire::read_target(message.body, target_);
     if (target_.kind == 'P') {
         out += message.whole;
@@ -436,7 +437,7 @@ void session::compose_close(const wire::message& message, std::size_t& next_nami
         return;
     }
     // The server keeps it for the next one who prepares the same.
-    expect(kind::close, fate::local).names = static_cast<int>(next_naming++);
+    expect(kind::close, fate::local).names = static_cast<int>(namings_visible_++);
 }
 
 void session::compose_execute(const wire::message& message, execution& one, std::string& out) {

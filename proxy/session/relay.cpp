@@ -18,6 +18,9 @@ using fate = expectation::fate;
 
 constexpr std::uint32_t body_size_max = 0x7fffffff - 16;
 
+/// A CopyData larger than this is passed on as it comes.
+constexpr std::size_t copy_piece_max = std::size_t{1} << 20;
+
 bool is_data(char tag) {
     return tag == 'D' || tag == 'd';
 }
@@ -546,6 +549,16 @@ void session::pin(sql::pin_cause cause, const std::string& detail) {
 
 void session::unpin(sql::pin_cause cause) {
     pins_.reset(static_cast<std::size_t>(cause));
+    pinned_names_.erase(cause);
+}
+
+/// One of the things that pin by name is gone; with the last of them the pin.
+void session::unpin(sql::pin_cause cause, const std::string& name) {
+    if (name.empty()) return unpin(cause);
+    const auto found = pinned_names_.find(cause);
+    if (found == pinned_names_.end()) return;
+    found->second.erase(name);
+    if (found->second.empty()) unpin(cause);
 }
 
 void session::apply_effect(const sql::statement_facts& facts) {
@@ -574,12 +587,11 @@ void session::apply_effect(const sql::statement_facts& facts) {
         if (auto worn = context_.roll_back_to(facts.object_name)) server_->worn = std::move(worn);
         identity_injected_ = false;
         return;
-    case statement_kind::unlisten:
-        if (facts.object_name.empty()) unpin(sql::pin_cause::listen);
+    case statement_kind::listen: case statement_kind::declare_cursor: case statement_kind::prepare:
+        if (facts.pin != sql::pin_cause::none) pinned_names_[facts.pin].insert(facts.object_name);
         return;
-    case statement_kind::close_cursor:
-        if (facts.object_name.empty()) unpin(sql::pin_cause::with_hold_cursor);
-        return;
+    case statement_kind::unlisten: return unpin(sql::pin_cause::listen, facts.object_name);
+    case statement_kind::close_cursor: return unpin(sql::pin_cause::with_hold_cursor, facts.object_name);
     case statement_kind::deallocate: return forget_statements(facts.object_name);
     case statement_kind::discard: return apply_discard(facts.command_tag);
     default: return;
@@ -589,6 +601,7 @@ void session::apply_effect(const sql::statement_facts& facts) {
 /// DEALLOCATE: on the server it only reaches what SQL's PREPARE made, and with ALL ours too.
 void session::forget_statements(const std::string& name) {
     if (!name.empty()) {
+        unpin(sql::pin_cause::sql_prepare, name);
         statements_.erase(name);
         return;
     }
@@ -605,6 +618,7 @@ void session::apply_discard(std::string_view tag) {
     if (tag != "DISCARD ALL") return;
     forget_statements({});
     pins_.reset();
+    pinned_names_.clear();
     portals_.clear();
     auto& values = context_.change();
     values.settings = std::make_shared<const pool::settings_map>(startup_settings_);
@@ -641,7 +655,8 @@ void session::release_server() {
     if (!server_ || running_ || dressing_ || place_ != transaction_place::none || in_extended_ || pins_.any()) return;
     if (server_->cancels->load() != 0) return;
     if (database_->pool.mode == pool::pool_mode::session && phase_ != phase::closing && phase_ != phase::welcoming) return;
-    if (!server_->inbox.empty() || !server_->outbox.empty() || relay_rest_ != 0 || server_->worn == nullptr) {
+    const bool mid_message = relay_rest_ != 0 || copy_rest_ != 0;
+    if (!server_->inbox.empty() || !server_->outbox.empty() || mid_message || server_->worn == nullptr) {
         return drop_server();
     }
     pool_->give_back(worker_.number, std::move(server_));
@@ -723,7 +738,8 @@ std::size_t session::consume_copy_in(std::string_view bytes) {
             end();
             return bytes.size();
         }
-        if (tag != 'd' && tag != 'H' && bytes.size() - at < next.header.message_size()) break;
+        // Whole messages, so that a copy that fails leaves the server's stream between two of them.
+        if (next.header.message_size() <= copy_piece_max && bytes.size() - at < next.header.message_size()) break;
         if (tag == 'S' && copy_extended_ && (copy_ended_ || copy_discard_)) {
             ship(at);
             copy_discard_ = copy_in_ = false;

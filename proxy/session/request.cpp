@@ -42,7 +42,14 @@ bool is_extended(char tag) {
 
 std::size_t session::consume_ready(std::string_view bytes) {
     std::size_t used = 0;
-    if (copy_in_) used += consume_copy_in(bytes);
+    if (copy_in_) {
+        used += consume_copy_in(bytes);
+    } else if (copy_rest_ > 0) {
+        // The copy failed in the middle of a large message: its rest is nobody's.
+        const auto dropped = std::min(copy_rest_, bytes.size());
+        copy_rest_ -= dropped;
+        used += dropped;
+    }
     while (phase_ == phase::ready && !busy() && used < bytes.size() && out_.size() <= backlog_max) {
         std::size_t taken = 0;
         const auto outcome = handle_request(bytes.substr(used), taken);
@@ -105,6 +112,7 @@ session::step session::handle_query(const wire::message& message) {
     batch_.end = 'S';
     executions_.clear();
     namings_.clear();
+    namings_visible_ = 0;
     batch_local_ = true;
     is_query_ = true;
     refresh_plan_context();
@@ -185,6 +193,7 @@ session::step session::handle_batch() {
 bool session::classify() {
     executions_.clear();
     namings_.clear();
+    namings_visible_ = 0;
     bound_ = nullptr;
     bound_by_ = nullptr;
     batch_local_ = batch_.end == 'S';
@@ -199,6 +208,7 @@ bool session::classify_message(const wire::message& message) {
         // A name that is taken is PostgreSQL's to refuse.
         if (!parse_.name.empty() && find_statement(parse_.name) != nullptr) batch_local_ = false;
         namings_.push_back({std::string{parse_.name}, worker_.prepare(parse_.query, parse_.parameter_types)});
+        namings_visible_ = namings_.size();
         return true;
     }
     case 'B': {
@@ -227,6 +237,7 @@ bool session::classify_message(const wire::message& message) {
         if (wire::read_target(message.body, target_) != wire::errc::ok) return false;
         if (target_.kind == 'S') {
             namings_.push_back({std::string{target_.name}, nullptr});
+            namings_visible_ = namings_.size();
         } else {
             batch_local_ &= target_.name.empty();
             portals_.erase(std::string{target_.name});
@@ -271,8 +282,8 @@ bool session::classify_execute(const wire::execute_message& execute) {
 
 /// By what the request itself names first, then by what the session has.
 prepared_ptr session::find_statement(std::string_view name) const {
-    for (auto i = namings_.rbegin(); i != namings_.rend(); ++i) {
-        if (i->name == name) return i->statement;
+    for (auto i = namings_visible_; i > 0; --i) {
+        if (namings_[i - 1].name == name) return namings_[i - 1].statement;
     }
     if (name.empty()) return unnamed_;
     const auto found = statements_.find(name);

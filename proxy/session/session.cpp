@@ -71,7 +71,7 @@ void session::on_client_readable() {
         // as PostgreSQL does. A client that is gone altogether shows when something is sent to it.
         half_closed_ = true;
         client_.want_read(false);
-        if (!busy() || phase_ != phase::ready) client_vanished();
+        if (!busy() || phase_ != phase::ready || copy_in_) client_vanished();
         return;
     }
     metrics::add(metrics::counter::bytes_from_clients, got.count);

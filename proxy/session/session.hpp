@@ -27,8 +27,10 @@
 #include <bitset>
 #include <chrono>
 #include <functional>
+#include <map>
 #include <memory>
 #include <optional>
+#include <set>
 #include <string>
 #include <string_view>
 #include <unordered_map>
@@ -275,11 +277,11 @@ private:
     std::string_view add_server_name(const hash128& key, std::string& out);
     void compose_begin(std::string& out);
     void compose_identity(std::string& out);
-    void compose_message(const wire::message& message, std::size_t& next_execution, std::size_t& next_naming, std::string& out);
-    void compose_parse(const wire::message& message, std::size_t& next_naming, std::string& out);
+    void compose_message(const wire::message& message, std::size_t& next_execution, std::string& out);
+    void compose_parse(const wire::message& message, std::string& out);
     void compose_bind(const wire::message& message, std::string& out);
     void compose_describe(const wire::message& message, std::size_t next_execution, std::string& out);
-    void compose_close(const wire::message& message, std::size_t& next_naming, std::string& out);
+    void compose_close(const wire::message& message, std::string& out);
     void compose_execute(const wire::message& message, execution& one, std::string& out);
     std::string_view server_name_of(const prepared_statement& statement, std::string& out);
     std::string_view unknown_name(std::string_view name, std::string& buffer) const;
@@ -319,6 +321,7 @@ private:
     void revert_context();
     void pin(sql::pin_cause cause, const std::string& detail);
     void unpin(sql::pin_cause cause);
+    void unpin(sql::pin_cause cause, const std::string& name);
     void forget_statements(const std::string& name);
     void apply_discard(std::string_view tag);
     void settle(wire::transaction_status status);
@@ -408,6 +411,7 @@ private:
     pool::server_ptr server_;
     std::bitset<16> pins_;          // by sql::pin_cause
     std::string pin_detail_;
+    std::map<sql::pin_cause, std::set<std::string>> pinned_names_;  // channels, cursors, statements
     pool::wait_ticket wait_ticket_;
     const char* waiting_for_ = nullptr;  // what a waiting request waits for, for SHOW CLIENTS
     bool dressing_ = false;
@@ -432,7 +436,9 @@ private:
     bool is_query_ = false;
     std::vector<execution> executions_;
     std::vector<naming> namings_;
+    std::size_t namings_visible_ = 0;  // those that stand before the message being looked at
     std::size_t namings_done_ = 0;
+    std::size_t rendered_bind_ = 0;  // the execution of the Bind rendered last
     std::uint64_t request_number_ = 0;  // tells a late callback from the one that is waited for
     prepared_ptr bound_;            // what the unnamed portal is bound to within the request
     const wire::message* bound_by_ = nullptr;

