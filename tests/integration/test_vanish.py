@@ -15,7 +15,9 @@ def world(request):
 
 
 def healthy(world):
-    """Every server of the pool answers the question it was asked, in a clean state."""
+    """Nothing that was not committed is there, in the database or in the cache, and every server of
+    the pool answers the question that it was asked, in a clean state."""
+    assert world.pg.value("select count(*) from t") == 0
     for number in range(4):
         with world.client() as client:
             assert client.rows(f"select {number}, count(*) from t") == [(str(number), "0")]
