@@ -343,6 +343,7 @@ bool session::join_flight(const cache::key_view& key, const coherence::dependenc
 /// messages come by.
 void session::render(std::string& out) {
     if (is_query_) {
+        unnamed_ = nullptr;  // PostgreSQL drops it at a simple Query
         if (executions_.empty()) {
             wire::write_empty_query_response(out);
         } else {

@@ -86,6 +86,10 @@ void session::on_wait_expired() {
     if (waiting_for_ == nullptr) return;
     pool_->cancel(wait_ticket_);
     waiting_for_ = nullptr;
+    if (phase_ == phase::ready && place_ == transaction_place::none) {
+        waiting_failed_ = "53300";
+        return resume();
+    }
     fail_client("FATAL", "53300", "no server became free within the wait limit of the pool");
     end();
 }
@@ -124,9 +128,12 @@ void session::on_dressed() {
 }
 
 session::step session::forward() {
-    if (cancelled_waiting_) {
-        cancelled_waiting_ = false;
-        return refuse("57014", "canceling statement due to user request");
+    if (!waiting_failed_.empty()) {
+        const auto sqlstate = std::exchange(waiting_failed_, {});
+        return refuse(
+            sqlstate,
+            sqlstate == "57014" ? "canceling statement due to user request"
+                                : "no server became free within the wait limit of the pool");
     }
     if (server_ == nullptr && batch_.end == 'S' && !is_query_ && batch_.messages.size() == 1 && !in_extended_) {
         // A lone Sync with nothing open anywhere.
@@ -288,7 +295,18 @@ void session::compose_query(std::string& out) {
     }
     for (const auto& one : executions_) {
         if (wants_identity(*one.plan)) compose_identity(out);
+        // SQL's EXECUTE names statements as the client does; the server has to know that name.
+        const auto* facts = one.plan->single();
+        if (facts == nullptr || facts->kind != sql::statement_kind::execute) continue;
+        const auto found = statements_.find(facts->object_name);
+        const auto& pinned = pinned_names_[sql::pin_cause::sql_prepare];
+        if (found == statements_.end() || pinned.contains(facts->object_name)) continue;
+        wire::write_parse(out, facts->object_name, found->second->text, found->second->parameter_types);
+        expect(kind::parse, fate::swallow);
     }
+    // PostgreSQL drops the unnamed statement at a simple Query.
+    unnamed_ = nullptr;
+    server_->unnamed.reset();
     out += message.whole;
     expect(kind::query, fate::forward, executions_.empty() ? -1 : executions_.front().fill);
 }
@@ -324,6 +342,7 @@ void session::compose_message(
 
 void session::compose_parse(const wire::message& message, std::string& out) {
     const int index = static_cast<int>(namings_visible_);
+    const auto before = find_statement(namings_[namings_visible_].name);
     const auto& named = namings_[namings_visible_++];
     const auto& statement = *named.statement;
     const auto key = server_key(statement.hash);
@@ -334,12 +353,12 @@ void session::compose_parse(const wire::message& message, std::string& out) {
         return;
     }
     // PostgreSQL refuses a name that is taken; so does a second Parse of its server-side name.
-    const bool taken = statements_.contains(named.name);
+    const bool taken = before != nullptr;
     if (!taken && !server_->prepared.find(key).empty()) {
         expect(kind::parse, fate::local).names = index;
         return;
     }
-    const auto name = taken ? server_name_of(*statements_.find(named.name)->second, out)
+    const auto name = taken ? server_name_of(*before, out)
                             : add_server_name(key, out);
     wire::write_parse(out, name, statement.text, statement.parameter_types);
     auto& expected = expect(kind::parse);

@@ -259,6 +259,7 @@ session::passage session::on_error(std::string_view body) {
     // Said while nothing was asked: PostgreSQL is about to close.
     if (!running_ || expected_head_ >= expected_.size()) return passage::forward;
     running_->saw_error = true;
+    note_begun(fields.code);
     spoil_fills();
     const auto& head = expected_[expected_head_];
     const bool hidden = head.how == fate::ready_only || (head.how == fate::swallow && phase_ == phase::closing);
@@ -278,6 +279,25 @@ session::passage session::on_error(std::string_view body) {
         return passage::swallow;
     }
     return passage::forward;
+}
+
+/// Of the request's executions, those up to the failed one have run; none of a text that PostgreSQL
+/// could not even parse.
+void session::note_begun(std::string_view sqlstate) {
+    auto& request = *running_;
+    const auto& head = expected_[expected_head_];
+    if (head.what == kind::query || head.what == kind::function_call) {
+        const bool unparsed = sqlstate == "42601" && head.what == kind::query && !request.executions.empty() &&
+            !request.executions.front().plan->analysis->facts->understood;
+        request.begun = unparsed ? 0 : request.executions.size();
+        return;
+    }
+    std::size_t left = 0;
+    for (auto i = expected_head_; i < expected_.size(); ++i) {
+        left += expected_[i].what == kind::execute && expected_[i].how == fate::forward ? 1U : 0U;
+    }
+    const bool running = head.what == kind::execute && head.how == fate::forward;
+    request.begun = request.executions.size() - std::min(left, request.executions.size()) + (running ? 1U : 0U);
 }
 
 /// After an error PostgreSQL skips what was sent up to Sync: nothing of it will be answered.
@@ -466,13 +486,13 @@ void session::revert_context() {
 void session::settle_fence(bool rolled_back) {
     auto& request = *running_;
     if (!request.fence.raised()) return;
-    bool nothing_written = false;
+    bool nothing_written = request.from_idle && request.saw_error && request.begun == 0;
     if (rolled_back && request.executions.size() == 1) {
         const auto& plan = *request.executions.front().plan;
         const auto* only = plan.single();
         const bool ended_by_itself = only != nullptr &&
             (only->kind == sql::statement_kind::rollback || only->kind == sql::statement_kind::commit) && !only->chain;
-        nothing_written = (ended_by_itself && request.saw_rollback) ||
+        nothing_written |= (ended_by_itself && request.saw_rollback) ||
             (request.from_idle && request.saw_error && plan.atomic_alone);
     }
     if (nothing_written) {
@@ -521,7 +541,8 @@ void session::apply_effects() {
         bool sets = false;
         for (const auto& one : request.executions) sets |= !one.settings.empty();
         if (uncertain && sets && request.controls_transaction) pin(sql::pin_cause::unknown_setting, "a failed request of several statements");
-        for (const auto& one : request.executions) {
+        for (std::size_t i = 0; i < request.begun; ++i) {
+            const auto& one = request.executions[i];
             if (one.plan->writes() || one.plan->takes_locks) transaction_clean_ = false;
             for (const auto& footprint : one.plan->footprints) {
                 // DO and their like may have left something on the session before they failed.
@@ -589,6 +610,13 @@ void session::apply_effect(const sql::statement_facts& facts) {
         return;
     case statement_kind::listen: case statement_kind::declare_cursor: case statement_kind::prepare:
         if (facts.pin != sql::pin_cause::none) pinned_names_[facts.pin].insert(facts.object_name);
+        return;
+    case statement_kind::execute:
+        // It was made known to the server under the client's own name.
+        if (statements_.contains(facts.object_name)) {
+            pin(sql::pin_cause::sql_prepare, facts.object_name);
+            pinned_names_[sql::pin_cause::sql_prepare].insert(facts.object_name);
+        }
         return;
     case statement_kind::unlisten: return unpin(sql::pin_cause::listen, facts.object_name);
     case statement_kind::close_cursor: return unpin(sql::pin_cause::with_hold_cursor, facts.object_name);

@@ -69,8 +69,9 @@ void session::on_client_readable() {
     if (got.state == pool::channel::io_state::closed) {
         // The client may only have closed its sending side: what it asked for is still answered,
         // as PostgreSQL does. A client that is gone altogether shows when something is sent to it.
-        half_closed_ = true;
+        if (std::exchange(half_closed_, true)) return client_vanished();
         client_.want_read(false);
+        probe_client();
         if (!busy() || phase_ != phase::ready || copy_in_) client_vanished();
         return;
     }
@@ -88,6 +89,16 @@ void session::on_client_readable() {
         shrink(in_);
     }
     back_pressure();
+}
+
+/// Tells a client that has closed both sides from one that still reads: something harmless that may
+/// come at any time is sent, which the kernel of a client that is gone answers with a reset.
+void session::probe_client() {
+    if (!running_ || relay_rest_ != 0 || !out_.empty() || !server_ || server_->parameters.empty()) return;
+    std::string out;
+    const auto& [name, value] = server_->parameters.front();
+    wire::write_parameter_status(out, name, value);
+    send_to_client(out);
 }
 
 std::size_t session::consume(std::string_view bytes) {
@@ -263,7 +274,7 @@ void session::cancel() {
     }
     if (waiting_for_ != nullptr && phase_ == phase::ready) {
         if (pool_) pool_->cancel(wait_ticket_);
-        cancelled_waiting_ = true;
+        waiting_failed_ = "57014";
         waiting_for_ = nullptr;
         resume();
     }

@@ -124,6 +124,8 @@ struct running_request {
     monotonic_ns fenced_at = 0;
     bool from_idle = false;           ///< no transaction was open when it was sent
     bool saw_error = false;
+    /// Executions that have begun to run; the others of a failed request have done nothing.
+    std::size_t begun = 0;
     bool saw_commit = false;
     bool saw_rollback = false;
     bool saw_fatal = false;
@@ -196,6 +198,7 @@ private:
     void client_vanished();
     void destroy();
     void back_pressure();
+    void probe_client();
     bool busy() const noexcept { return running_ || waiting_for_ != nullptr; }
     void take_note(const plan& of, reason why, metrics::histogram from, monotonic_ns started_at);
     void start_wait_timer(std::chrono::milliseconds limit, void (session::*expired)());
@@ -310,6 +313,7 @@ private:
     passage on_query_answer(char tag, std::string_view body, std::string_view whole);
     passage on_error(std::string_view body);
     passage on_ready(std::string_view body);
+    void note_begun(std::string_view sqlstate);
     void on_command_complete(std::string_view body, std::string_view whole, const expectation& head);
     bool only_rolls_back_to_savepoint() const;
     void commit_naming(int index);
@@ -427,7 +431,7 @@ private:
     bool copy_discard_ = false;     // the copy failed: the client's data is dropped until Sync
     std::size_t copy_rest_ = 0;     // bytes of a CopyData still to come from the client
     bool local_settings_ = false;   // SET LOCAL in this transaction: names may resolve differently
-    bool cancelled_waiting_ = false;
+    std::string waiting_failed_;    // SQLSTATE of why the request stops waiting for a server
 
     // The request at the front of in_, and the one on the server.
     pending_request pending_;
