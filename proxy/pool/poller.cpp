@@ -98,6 +98,15 @@ void channel::close() noexcept {
     fd_ = -1;
 }
 
+void channel::hang_up() noexcept {
+    if (fd_ < 0) return;
+    ::shutdown(fd_, SHUT_WR);
+    char unread[4096];
+    for (int i = 0; i < 256 && receive(unread, sizeof unread).state == io_state::done; ++i) {
+    }
+    close();
+}
+
 void channel::update(std::uint32_t wanted) noexcept {
     if (wanted == interest_) return;
     interest_ = wanted;

@@ -95,6 +95,9 @@ public:
     void attach(poller& where) noexcept;
 
     void close() noexcept;
+    /// Closes after reading what has already come: unread bytes would make the kernel reset the
+    /// connection, and the peer lose what was sent to it last.
+    void hang_up() noexcept;
     bool is_open() const noexcept { return fd_ >= 0; }
     int fd() const noexcept { return fd_; }
 

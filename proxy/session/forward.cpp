@@ -299,16 +299,39 @@ void session::compose_query(std::string& out) {
         const auto* facts = one.plan->single();
         if (facts == nullptr || facts->kind != sql::statement_kind::execute) continue;
         const auto found = statements_.find(facts->object_name);
-        const auto& pinned = pinned_names_[sql::pin_cause::sql_prepare];
-        if (found == statements_.end() || pinned.contains(facts->object_name)) continue;
-        wire::write_parse(out, facts->object_name, found->second->text, found->second->parameter_types);
-        expect(kind::parse, fate::swallow);
+        if (found != statements_.end()) return compose_sql_execute(found->first, *found->second, out);
     }
     // PostgreSQL drops the unnamed statement at a simple Query.
     unnamed_ = nullptr;
     server_->unnamed.reset();
     out += message.whole;
     expect(kind::query, fate::forward, executions_.empty() ? -1 : executions_.front().fill);
+}
+
+/// SQL's EXECUTE of a statement of the protocol: it is there under the client's name for as long as
+/// the Query takes.
+void session::compose_sql_execute(const std::string& name, const prepared_statement& statement, std::string& out) {
+    wire::write_parse(out, name, statement.text, statement.parameter_types);
+    expect(kind::parse, fate::swallow);
+    unnamed_ = nullptr;
+    server_->unnamed.reset();
+    out += batch_.messages.front().whole;
+    expect(kind::query, fate::all_but_ready);
+    wire::write_close(out, 'S', name);
+    expect(kind::close, fate::swallow);
+    wire::write_sync(out);
+    expect(kind::sync);
+}
+
+/// Ends the open batch of extended messages as a vanished client's ends on PostgreSQL: undone. A
+/// Sync alone would commit it.
+void session::compose_abort(std::string& out) {
+    wire::write_parse(out, {}, "aborted by postern", {});
+    expect(kind::parse, fate::swallow);
+    wire::write_sync(out);
+    expect(kind::sync, fate::swallow);
+    server_->unnamed.reset();
+    in_extended_ = false;
 }
 
 void session::compose_batch(std::string& out) {
@@ -395,6 +418,13 @@ std::string_view session::unknown_name(std::string_view name, std::string& buffe
     return buffer;
 }
 
+/// The session has no unnamed statement: another's on this server must not be taken for it.
+void session::forget_unnamed(std::string& out) {
+    wire::write_close(out, 'S', {});
+    expect(kind::close, fate::swallow);
+    server_->unnamed.reset();
+}
+
 void session::compose_bind(const wire::message& message, std::string& out) {
     (void)wire::read_bind(message.body, bind_);
     const auto statement = find_statement(bind_.statement);
@@ -409,6 +439,7 @@ void session::compose_bind(const wire::message& message, std::string& out) {
             expect(kind::parse, fate::swallow);
             server_->unnamed = server_key(statement->hash);
         }
+        if (statement == nullptr) forget_unnamed(out);
         out += message.whole;
     } else {
         std::string buffer;
@@ -433,6 +464,7 @@ void session::compose_describe(const wire::message& message, std::size_t next_ex
     }
     const auto statement = find_statement(target_.name);
     if (target_.name.empty()) {
+        if (statement == nullptr) forget_unnamed(out);
         if (statement != nullptr && server_->unnamed != server_key(statement->hash)) {
             wire::write_parse(out, {}, statement->text, statement->parameter_types);
             expect(kind::parse, fate::swallow);
@@ -515,11 +547,7 @@ session::step session::refuse(std::string_view sqlstate, std::string_view messag
         bytes.clear();
         if (place_ == transaction_place::held) compose_begin(bytes);
         // An open batch of extended messages ends here as well.
-        if (in_extended_) {
-            wire::write_sync(bytes);
-            expect(kind::sync, fate::swallow);
-            in_extended_ = false;
-        }
+        if (in_extended_) compose_abort(bytes);
         // A client that has only sent Flush so far is not told ReadyForQuery before its Sync.
         const bool told = batch_.end == 'S';
         if (in_block) {

@@ -97,7 +97,7 @@ bool session::expects_data() const noexcept {
 void session::begin_data(std::size_t size) {
     const auto& head = expected_[expected_head_];
     relay_rest_ = size;
-    relay_forwards_ = head.how == fate::forward;
+    relay_forwards_ = head.how == fate::forward || head.how == fate::all_but_ready;
     relay_fill_ = head.fill;
 }
 
@@ -222,7 +222,7 @@ session::passage session::on_query_answer(char tag, std::string_view body, std::
     } else if (tag == 'G') {
         enter_copy_in();
     }
-    return head.how == fate::forward ? passage::forward : passage::swallow;
+    return head.how == fate::forward || head.how == fate::all_but_ready ? passage::forward : passage::swallow;
 }
 
 void session::on_command_complete(std::string_view body, std::string_view whole, const expectation& head) {
@@ -232,7 +232,7 @@ void session::on_command_complete(std::string_view body, std::string_view whole,
         target.rows.append(whole);
         target.complete = true;
     }
-    if (head.how != fate::forward) return;
+    if (head.how != fate::forward && head.how != fate::all_but_ready) return;
     std::string_view tag;
     if (wire::read_command_complete(body, tag) != wire::errc::ok) return;
     running_->saw_commit |= tag == "COMMIT";
@@ -296,17 +296,22 @@ void session::note_begun(std::string_view sqlstate) {
     for (auto i = expected_head_; i < expected_.size(); ++i) {
         left += expected_[i].what == kind::execute && expected_[i].how == fate::forward ? 1U : 0U;
     }
-    const bool running = head.what == kind::execute && head.how == fate::forward;
+    // A portal that does not exist has not run.
+    const bool running = head.what == kind::execute && head.how == fate::forward && sqlstate != "34000";
     request.begun = request.executions.size() - std::min(left, request.executions.size()) + (running ? 1U : 0U);
 }
 
 /// After an error PostgreSQL skips what was sent up to Sync: nothing of it will be answered.
 void session::drop_until_sync() {
     const bool parse_failed = expected_[expected_head_].what == kind::parse;
+    const bool synced = std::any_of(
+        expected_.begin() + static_cast<std::ptrdiff_t>(expected_head_),
+        expected_.end(),
+        [](const expectation& one) { return one.what == kind::sync; });
     bool first = true;
     while (expected_head_ < expected_.size() && expected_[expected_head_].what != kind::sync) {
         const auto& gone = expected_[expected_head_];
-        if (gone.what == kind::query || gone.what == kind::function_call) {
+        if (!synced && (gone.what == kind::query || gone.what == kind::function_call)) {
             // A simple message behind ours is skipped as well, and brought no Sync of its own.
             std::string out;
             wire::write_sync(out);
@@ -611,13 +616,6 @@ void session::apply_effect(const sql::statement_facts& facts) {
     case statement_kind::listen: case statement_kind::declare_cursor: case statement_kind::prepare:
         if (facts.pin != sql::pin_cause::none) pinned_names_[facts.pin].insert(facts.object_name);
         return;
-    case statement_kind::execute:
-        // It was made known to the server under the client's own name.
-        if (statements_.contains(facts.object_name)) {
-            pin(sql::pin_cause::sql_prepare, facts.object_name);
-            pinned_names_[sql::pin_cause::sql_prepare].insert(facts.object_name);
-        }
-        return;
     case statement_kind::unlisten: return unpin(sql::pin_cause::listen, facts.object_name);
     case statement_kind::close_cursor: return unpin(sql::pin_cause::with_hold_cursor, facts.object_name);
     case statement_kind::deallocate: return forget_statements(facts.object_name);
@@ -817,9 +815,7 @@ void session::resynchronise() {
     }
     std::string out;
     if (in_extended_) {
-        wire::write_sync(out);
-        expect(kind::sync, fate::swallow);
-        in_extended_ = false;
+        compose_abort(out);
     } else if (place_ == transaction_place::open || place_ == transaction_place::failed) {
         wire::write_query(out, "ROLLBACK");
         expect(kind::query, fate::swallow);

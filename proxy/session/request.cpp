@@ -5,6 +5,8 @@
 #include "session/session.hpp"
 #include "session/startup_options.hpp"
 
+#include <fmt/format.h>
+
 #include <algorithm>
 #include <array>
 
@@ -57,6 +59,8 @@ std::size_t session::consume_ready(std::string_view bytes) {
         used += taken;
         if (copy_in_) used += consume_copy_in(bytes.substr(used));
     }
+    // A request that waited for a server and then found its answer in the cache needs none any more.
+    if (server_ && !busy()) release_server();
     return phase_ == phase::closing ? bytes.size() : used;
 }
 
@@ -119,8 +123,7 @@ session::step session::handle_query(const wire::message& message) {
 
     execution one;
     if (message.tag == 'F') {
-        // A function called by number: nothing is known of it.
-        one.plan = plan_of(sql::analyzer::unknown(), "function call");
+        one.plan = plan_of_function_call(message.body);
         batch_local_ = false;
     } else {
         if (wire::read_query(message.body, query_text_) != wire::errc::ok) {
@@ -138,6 +141,19 @@ session::step session::handle_query(const wire::message& message) {
     const auto outcome = answer_locally(answered);
     if (answered || outcome != step::consumed) return outcome;
     return forward();
+}
+
+/// A function called by its number is judged as a SELECT of it would be.
+plan_ptr session::plan_of_function_call(std::string_view body) {
+    const auto catalog = watcher_ != nullptr ? watcher_->current() : nullptr;
+    wire::function_call_message call;
+    if (catalog != nullptr && wire::read_function_call(body, call) == wire::errc::ok) {
+        for (const auto& one : catalog->data().functions) {
+            if (one.id != call.function) continue;
+            return plan_of(nullptr, fmt::format("SELECT \"{}\".\"{}\"()", one.schema, one.name));
+        }
+    }
+    return plan_of(sql::analyzer::unknown(), "function call");
 }
 
 /// Gathers the messages up to Sync or Flush. False: not all there yet, or the session is ending.

@@ -71,7 +71,7 @@ void session::on_client_readable() {
         // as PostgreSQL does. A client that is gone altogether shows when something is sent to it.
         if (std::exchange(half_closed_, true)) return client_vanished();
         client_.want_read(false);
-        probe_client();
+        if (running_) start_wait_timer(std::chrono::seconds{1}, &session::probe_client);
         if (!busy() || phase_ != phase::ready || copy_in_) client_vanished();
         return;
     }
@@ -223,7 +223,7 @@ void session::client_vanished() {
 void session::destroy() {
     if (destroyed_) return;
     destroyed_ = true;
-    client_.close();
+    client_.hang_up();
     timer_.cancel();
     worker_.remove(id_);
 }

@@ -55,6 +55,7 @@ struct expectation {
         forward,
         swallow,  ///< ours: the client knows nothing of it
         local,    ///< nothing was sent: the answer is made here when its turn comes
+        all_but_ready,  ///< another ReadyForQuery follows, which is the client's
         ready_only,  ///< a statement of ours that fails on purpose: only ReadyForQuery is passed on
     };
     kind what = kind::sync;
@@ -232,6 +233,7 @@ private:
     prepared_ptr find_statement(std::string_view name) const;
     void refresh_plan_context();
     void fill_in_settings(execution& one, const wire::message* bound);
+    plan_ptr plan_of_function_call(std::string_view body);
     bool is_describable(const prepared_statement& statement) const;
 
     // answer.cpp: what needs no server
@@ -280,6 +282,9 @@ private:
     std::string_view add_server_name(const hash128& key, std::string& out);
     void compose_begin(std::string& out);
     void compose_identity(std::string& out);
+    void compose_sql_execute(const std::string& name, const prepared_statement& statement, std::string& out);
+    void compose_abort(std::string& out);
+    void forget_unnamed(std::string& out);
     void compose_message(const wire::message& message, std::size_t& next_execution, std::string& out);
     void compose_parse(const wire::message& message, std::string& out);
     void compose_bind(const wire::message& message, std::string& out);

@@ -349,6 +349,8 @@ def test_extended_protocol(world, name):
 @pytest.mark.parametrize("name", EXTENDED)
 def test_extended_protocol_beside_another_client(world, name):
     """Between the conversation's reads another client uses the same servers."""
+    if name == "function call" and world.postern and world.postern.settings["pool"]["size"] == 1:
+        pytest.skip("a function called by its number keeps its server: what it does to it is not seen")
     with world.client() as other:
         def script(client):
             until = client.until
