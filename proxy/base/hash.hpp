@@ -20,17 +20,13 @@ hash128 hash_bytes(std::string_view bytes) noexcept;
 
 /// Lets unordered containers take a hash128 as it is.
 struct hash128_hasher {
-    std::size_t operator()(const hash128& value) const noexcept {
-        return value.low;
-    }
+    std::size_t operator()(const hash128& value) const noexcept { return value.low; }
 };
 
 /// Heterogeneous look-up of std::string keys by string_view.
 struct string_hasher {
     using is_transparent = void;
-    std::size_t operator()(std::string_view text) const noexcept {
-        return hash_bytes(text).low;
-    }
+    std::size_t operator()(std::string_view text) const noexcept { return hash_bytes(text).low; }
 };
 
 }  // namespace postern

@@ -1,10 +1,9 @@
 #include "base/log.hpp"
 
-#include <spdlog/sinks/stdout_sinks.h>
-#include <spdlog/spdlog.h>
-
 #include <atomic>
 #include <memory>
+#include <spdlog/sinks/stdout_sinks.h>
+#include <spdlog/spdlog.h>
 
 namespace postern::log {
 
@@ -16,7 +15,8 @@ std::atomic<bool> json_now{false};
 spdlog::logger& logger() {
     static const auto instance = [] {
         auto made = std::make_shared<spdlog::logger>(
-            "postern", std::make_shared<spdlog::sinks::stderr_sink_mt>());
+            "postern",
+            std::make_shared<spdlog::sinks::stderr_sink_mt>());
         made->set_level(spdlog::level::trace);
         made->set_pattern("%Y-%m-%d %H:%M:%S.%e %l %v");
         made->flush_on(spdlog::level::info);

@@ -23,7 +23,8 @@ void write(level line_level, std::string_view line);
 
 template <class... Args>
 void debug(fmt::format_string<Args...> format, Args&&... args) {
-    if (enabled(level::debug)) write(level::debug, fmt::format(format, std::forward<Args>(args)...));
+    if (enabled(level::debug))
+        write(level::debug, fmt::format(format, std::forward<Args>(args)...));
 }
 template <class... Args>
 void info(fmt::format_string<Args...> format, Args&&... args) {
@@ -37,7 +38,8 @@ void warning(fmt::format_string<Args...> format, Args&&... args) {
 }
 template <class... Args>
 void error(fmt::format_string<Args...> format, Args&&... args) {
-    if (enabled(level::error)) write(level::error, fmt::format(format, std::forward<Args>(args)...));
+    if (enabled(level::error))
+        write(level::error, fmt::format(format, std::forward<Args>(args)...));
 }
 
 }  // namespace postern::log

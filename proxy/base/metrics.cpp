@@ -73,12 +73,15 @@ values collect() {
     auto& shared = all();
     const std::scoped_lock lock{shared.mutex};
     for (const auto& one : shared.blocks) {
-        for (std::size_t i = 0; i < counter_count; ++i) sum.counters[i] += one->counters[i].load();
-        for (std::size_t i = 0; i < reason_count; ++i) sum.reasons[i] += one->reasons[i].load();
+        for (std::size_t i = 0; i < counter_count; ++i)
+            sum.counters[i] += one->counters[i].load();
+        for (std::size_t i = 0; i < reason_count; ++i)
+            sum.reasons[i] += one->reasons[i].load();
         for (std::size_t i = 0; i < histogram_count; ++i) {
             auto& to = sum.histograms[i];
             const auto& from = one->histograms[i];
-            for (std::size_t b = 0; b < bucket_count; ++b) to.buckets[b] += from.buckets[b].load();
+            for (std::size_t b = 0; b < bucket_count; ++b)
+                to.buckets[b] += from.buckets[b].load();
             to.sum_ns += from.sum_ns.load();
         }
     }
@@ -87,19 +90,38 @@ values collect() {
 
 const char* name(counter which) noexcept {
     static constexpr const char* names[counter_count] = {
-        "statements",        "reads",          "hits_near",         "hits_redis",
-        "misses",            "would_have_hit", "fills",             "fills_dropped",
-        "fills_too_large",   "fences",         "invalidations",     "flights_joined",
-        "clients_accepted",  "client_errors",  "logins_failed",     "server_connects",
-        "server_connect_errors", "server_losses", "transactions",   "bytes_from_clients",
-        "bytes_to_clients",  "bytes_from_servers", "bytes_to_servers", "redis_errors",
-        "redis_timeouts",    "catalog_reloads"};
+        "statements",
+        "reads",
+        "hits_near",
+        "hits_redis",
+        "misses",
+        "would_have_hit",
+        "fills",
+        "fills_dropped",
+        "fills_too_large",
+        "fences",
+        "invalidations",
+        "flights_joined",
+        "clients_accepted",
+        "client_errors",
+        "logins_failed",
+        "server_connects",
+        "server_connect_errors",
+        "server_losses",
+        "transactions",
+        "bytes_from_clients",
+        "bytes_to_clients",
+        "bytes_from_servers",
+        "bytes_to_servers",
+        "redis_errors",
+        "redis_timeouts",
+        "catalog_reloads"};
     return names[static_cast<std::size_t>(which)];
 }
 
 const char* name(histogram which) noexcept {
-    static constexpr const char* names[histogram_count] = {
-        "latency_near", "latency_redis", "latency_server", "pool_wait", "fence_held"};
+    static constexpr const char* names[histogram_count] =
+        {"latency_near", "latency_redis", "latency_server", "pool_wait", "fence_held"};
     return names[static_cast<std::size_t>(which)];
 }
 

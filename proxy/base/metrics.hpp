@@ -1,5 +1,5 @@
-// Counters and latency histograms. Each thread writes its own block without locks; a reader adds the
-// blocks up. Rendering as Prometheus text or console rows happens in admin/.
+// Counters and latency histograms. Each thread writes its own block without locks; a reader adds
+// the blocks up. Rendering as Prometheus text or console rows happens in admin/.
 
 #pragma once
 
@@ -11,25 +11,25 @@
 namespace postern::metrics {
 
 enum class counter : std::uint8_t {
-    statements,          ///< statements answered, from wherever
-    reads,               ///< SELECT statements among them
+    statements,  ///< statements answered, from wherever
+    reads,       ///< SELECT statements among them
     hits_near,
     hits_redis,
-    misses,              ///< cacheable reads that went to PostgreSQL
-    would_have_hit,      ///< hits that a rule in mode observe did not serve
-    fills,               ///< entries stored
-    fills_dropped,       ///< answers not stored because a write moved the versions
+    misses,          ///< cacheable reads that went to PostgreSQL
+    would_have_hit,  ///< hits that a rule in mode observe did not serve
+    fills,           ///< entries stored
+    fills_dropped,   ///< answers not stored because a write moved the versions
     fills_too_large,
-    fences,              ///< fences raised
-    invalidations,       ///< tag versions bumped
+    fences,         ///< fences raised
+    invalidations,  ///< tag versions bumped
     flights_joined,
     clients_accepted,
-    client_errors,       ///< sessions that ended in a protocol or network error
+    client_errors,  ///< sessions that ended in a protocol or network error
     logins_failed,
     server_connects,
     server_connect_errors,
-    server_losses,       ///< servers lost while lent
-    transactions,        ///< transactions that used a server
+    server_losses,  ///< servers lost while lent
+    transactions,   ///< transactions that used a server
     bytes_from_clients,
     bytes_to_clients,
     bytes_from_servers,
@@ -53,7 +53,8 @@ enum class histogram : std::uint8_t {
 inline constexpr std::size_t counter_count = static_cast<std::size_t>(counter::count_);
 inline constexpr std::size_t histogram_count = static_cast<std::size_t>(histogram::count_);
 
-/// Upper bounds of the histogram buckets in nanoseconds: 1 µs · 2^k, k = 0…23 (1 µs … 8.4 s), then +Inf.
+/// Upper bounds of the histogram buckets in nanoseconds: 1 µs · 2^k, k = 0…23 (1 µs … 8.4 s), then
+/// +Inf.
 inline constexpr std::size_t bucket_count = 25;
 constexpr std::int64_t bucket_bound_ns(std::size_t bucket) {
     return std::int64_t{1000} << bucket;
@@ -69,7 +70,9 @@ struct values {
     std::array<std::uint64_t, reason_count> reasons{};  ///< statements by their reason
     std::array<histogram_values, histogram_count> histograms{};
 
-    std::uint64_t operator[](counter which) const { return counters[static_cast<std::size_t>(which)]; }
+    std::uint64_t operator[](counter which) const {
+        return counters[static_cast<std::size_t>(which)];
+    }
 };
 
 /// Adds to this thread's block. No lock, no allocation after the thread's first call.

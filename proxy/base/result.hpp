@@ -25,6 +25,8 @@ template <class T>
 using outcome = boost::system::result<T, failure>;
 
 /// Lets `outcome::value()` throw something legible.
-[[noreturn]] void throw_exception_from_error(const failure& error, const boost::source_location& where);
+[[noreturn]] void throw_exception_from_error(
+    const failure& error,
+    const boost::source_location& where);
 
 }  // namespace postern

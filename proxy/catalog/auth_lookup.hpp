@@ -1,5 +1,5 @@
-// auth_query: a user's verifier asked of the database itself, on a connection and thread of its own,
-// with a pinned search_path and none of the client's parameters.
+// auth_query: a user's verifier asked of the database itself, on a connection and thread of its
+// own, with a pinned search_path and none of the client's parameters.
 
 #pragma once
 
@@ -17,8 +17,8 @@ public:
     auth_lookup(std::string conninfo, std::string query);
     ~auth_lookup();  ///< stops and joins the thread; what is pending is answered with nullopt
 
-    /// What the query says of `user`: its verifier; nullopt when there is no such user, no password,
-    /// or the database does not answer. `done` runs on the lookup's thread.
+    /// What the query says of `user`: its verifier; nullopt when there is no such user, no
+    /// password, or the database does not answer. `done` runs on the lookup's thread.
     void find(std::string user, std::function<void(std::optional<std::string>)> done);
 
 private:

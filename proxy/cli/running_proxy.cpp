@@ -17,14 +17,17 @@ namespace {
 
 admin::wall_time ago(std::int64_t nanoseconds) {
     return std::chrono::system_clock::now() -
-        std::chrono::duration_cast<std::chrono::system_clock::duration>(std::chrono::nanoseconds{nanoseconds});
+           std::chrono::duration_cast<std::chrono::system_clock::duration>(
+               std::chrono::nanoseconds{nanoseconds});
 }
 
 /// "127.0.0.1:5432" or "[::1]:5432" taken apart; a Unix socket has no port.
 std::pair<std::string, std::uint16_t> split_address(const std::string& address) {
     const auto colon = address.rfind(':');
     if (colon == std::string::npos) return {address, 0};
-    return {address.substr(0, colon), static_cast<std::uint16_t>(std::stoul(address.substr(colon + 1)))};
+    return {
+        address.substr(0, colon),
+        static_cast<std::uint16_t>(std::stoul(address.substr(colon + 1)))};
 }
 
 }  // namespace
@@ -49,7 +52,8 @@ std::vector<admin::database_stats> running_proxy::stats() const {
     total.queries = all[counter::statements];
     total.received = all[counter::bytes_from_clients];
     total.sent = all[counter::bytes_to_clients];
-    total.query_time_us = sum_us(histogram::latency_server) + sum_us(histogram::latency_near) + sum_us(histogram::latency_redis);
+    total.query_time_us = sum_us(histogram::latency_server) + sum_us(histogram::latency_near) +
+                          sum_us(histogram::latency_redis);
     total.transaction_time_us = sum_us(histogram::latency_server);
     total.wait_time_us = sum_us(histogram::pool_wait);
     total.hits = all[counter::hits_near] + all[counter::hits_redis];
@@ -62,14 +66,16 @@ std::vector<session::client_row> running_proxy::client_rows() const {
     proxy_.on_every_worker([&](session::worker& home) {
         auto own = home.clients();
         const std::scoped_lock lock{mutex};
-        for (auto& one : own) rows.push_back(std::move(one));
+        for (auto& one : own)
+            rows.push_back(std::move(one));
     });
     return rows;
 }
 
 std::vector<admin::pool_numbers> running_proxy::pools() const {
     std::map<std::pair<std::string, std::string>, std::uint32_t> clients;
-    for (const auto& one : client_rows()) ++clients[{one.database, one.user}];
+    for (const auto& one : client_rows())
+        ++clients[{one.database, one.user}];
     std::vector<admin::pool_numbers> rows;
     for (const auto& one : proxy_.shared().pools()) {
         const auto numbers = one->statistics();
@@ -111,7 +117,10 @@ std::vector<admin::peer> running_proxy::clients() const {
 
 std::vector<admin::peer> running_proxy::servers() const {
     std::vector<admin::peer> rows;
-    const auto describe = [](const pool::pool& from, const std::string& state, std::int32_t pid, std::int64_t age_ns) {
+    const auto describe = [](const pool::pool& from,
+                             const std::string& state,
+                             std::int32_t pid,
+                             std::int64_t age_ns) {
         admin::peer row;
         row.user = from.user();
         row.database = from.database();
@@ -128,7 +137,8 @@ std::vector<admin::peer> running_proxy::servers() const {
         proxy_.on_every_worker([&](session::worker& home) {
             const auto idle = one->idle_servers(home.number);
             const std::scoped_lock lock{mutex};
-            for (const auto& server : idle) rows.push_back(describe(*one, "idle", server.pid, server.age_ns));
+            for (const auto& server : idle)
+                rows.push_back(describe(*one, "idle", server.pid, server.age_ns));
         });
     }
     for (const auto& client : client_rows()) {

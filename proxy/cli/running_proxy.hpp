@@ -1,5 +1,5 @@
-// The running process as its console and its metrics see it: snapshots of a proxy_server, and the two
-// commands that change it.
+// The running process as its console and its metrics see it: snapshots of a proxy_server, and the
+// two commands that change it.
 
 #pragma once
 

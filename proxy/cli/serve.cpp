@@ -70,15 +70,16 @@ int serve(const configuration& settings) {
         settings.catalog_poll_interval};
     running_proxy running{proxy, settings.path};
 
-    // Console and HTTP wait for workers; they have a thread of their own so that no worker ever does.
+    // Console and HTTP wait for workers; they have a thread of their own so that no worker ever
+    // does.
     boost::asio::io_context io{1};
     const auto work = boost::asio::make_work_guard(io);
-    proxy.shared().console = [&io, &running](
-                                 std::string command, std::function<void(session::console_reply)> done) {
-        boost::asio::post(io, [&running, command = std::move(command), done = std::move(done)] {
-            done(admin::run_console(command, running));
-        });
-    };
+    proxy.shared().console =
+        [&io, &running](std::string command, std::function<void(session::console_reply)> done) {
+            boost::asio::post(io, [&running, command = std::move(command), done = std::move(done)] {
+                done(admin::run_console(command, running));
+            });
+        };
     if (const auto started = proxy.start(); !started) {
         fmt::print(stderr, "postern: {}\n", started.error().message);
         return 1;

@@ -9,10 +9,13 @@ bool is_variable(const settings& rules, std::string_view name) {
 }
 
 variable_map at_login(
-    const settings& rules, std::string_view login, const variable_map& startup_parameters) {
+    const settings& rules,
+    std::string_view login,
+    const variable_map& startup_parameters) {
     variable_map out;
     if (const auto found = rules.by_login.find(std::string{login}); found != rules.by_login.end()) {
-        for (const auto& [name, value] : found->second) out[name] = value;
+        for (const auto& [name, value] : found->second)
+            out[name] = value;
     }
     if (rules.trust_startup_parameters) {
         for (const auto& [name, value] : startup_parameters) {

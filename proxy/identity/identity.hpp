@@ -17,7 +17,8 @@ namespace postern::identity {
 
 using variable_map = std::map<std::string, std::string, std::less<>>;
 
-/// An identity: a value for each variable, in the configuration's order; empty where no source has one.
+/// An identity: a value for each variable, in the configuration's order; empty where no source has
+/// one.
 struct claims {
     std::vector<std::string> values;
     bool empty = true;        ///< no variable has a value: nobody; nothing is injected
@@ -28,10 +29,12 @@ using claims_ptr = std::shared_ptr<const claims>;
 
 /// What login and startup packet say, before the client has set anything.
 variable_map at_login(
-    const settings& rules, std::string_view login, const variable_map& startup_parameters);
+    const settings& rules,
+    std::string_view login,
+    const variable_map& startup_parameters);
 
-/// The identity in force: for each variable what the transaction set, else what the session set, else
-/// what the login brought.
+/// The identity in force: for each variable what the transaction set, else what the session set,
+/// else what the login brought.
 claims_ptr resolve(
     const settings& rules,
     const variable_map& login,

@@ -13,9 +13,9 @@ namespace postern::identity {
 /// variable the first source that has a value decides, in this order: the client's own SET (where
 /// trusted), startup parameters (where trusted), the map from login.
 struct settings {
-    std::vector<std::string> variables;      ///< lower case, for example app.user_id
-    bool trust_client_set = false;           ///< SET, set_config() from the client are believed
-    bool trust_startup_parameters = false;   ///< startup parameters and -c options are believed
+    std::vector<std::string> variables;     ///< lower case, for example app.user_id
+    bool trust_client_set = false;          ///< SET, set_config() from the client are believed
+    bool trust_startup_parameters = false;  ///< startup parameters and -c options are believed
     /// login -> (variable, value)
     std::unordered_map<std::string, std::vector<std::pair<std::string, std::string>>> by_login;
 };

@@ -12,9 +12,8 @@
 
 #include <algorithm>
 #include <array>
-#include <utility>
-
 #include <unistd.h>
+#include <utility>
 
 namespace postern::pool {
 
@@ -35,7 +34,8 @@ constexpr std::string_view defaults_query =
 
 /// The login of one server.
 ///
-///   dialling ─▶ authenticating ─▶ reporting (ParameterStatus … ReadyForQuery) ─▶ asking defaults ─▶ done
+///   dialling ─▶ authenticating ─▶ reporting (ParameterStatus … ReadyForQuery) ─▶ asking defaults
+///   ─▶ done
 class connector final : public socket_handler, public std::enable_shared_from_this<connector> {
 public:
     connector(poller& where, connect_request request, std::function<void(connect_outcome)> done)
@@ -55,7 +55,8 @@ public:
 
     void on_readable() override {
         const auto keep_alive = shared_from_this();
-        std::array<char, 16384> buffer;  // NOLINT(cppcoreguidelines-pro-type-member-init): filled below
+        std::array<char, 16384>
+            buffer;  // NOLINT(cppcoreguidelines-pro-type-member-init): filled below
         const auto got = server_->link.receive(buffer.data(), buffer.size());
         if (got.state == channel::io_state::would_block) return;
         if (got.state == channel::io_state::closed) {
@@ -70,7 +71,11 @@ public:
                 login_message_size_max);
             if (next.state == wire::frame_state::incomplete) break;
             if (next.state == wire::frame_state::malformed) {
-                return fail({"08P01", fmt::format("server does not speak the protocol: {}", wire::describe(next.error))});
+                return fail(
+                    {"08P01",
+                     fmt::format(
+                         "server does not speak the protocol: {}",
+                         wire::describe(next.error))});
             }
             used += next.message.whole.size();
             on_message(next.message);
@@ -83,11 +88,13 @@ public:
 private:
     void on_connected(int fd, const std::string& error) {
         if (fd < 0) return fail({"08006", error});
-        server_ = std::make_unique<server>(poller_, fd, *this, request_.limits.prepared_statements_max);
+        server_ =
+            std::make_unique<server>(poller_, fd, *this, request_.limits.prepared_statements_max);
         timer_.expires_after(request_.limits.connect_timeout);
         timer_.async_wait([weak = weak_from_this()](const boost::system::error_code& failed) {
             if (failed) return;
-            if (const auto self = weak.lock()) self->fail({"08006", "timeout expired while logging in"});
+            if (const auto self = weak.lock())
+                self->fail({"08006", "timeout expired while logging in"});
         });
         const std::array<std::pair<std::string_view, std::string_view>, 2> parameters{{
             {"user", request_.who.user},
@@ -127,9 +134,16 @@ private:
         case 'D': return on_defaults(message.body);
         case 'Z': return on_ready();
         case 'E': return on_error(message.body);
-        case 'N': case 'A': case 'T': case 'C': return;
+        case 'N':
+        case 'A':
+        case 'T':
+        case 'C': return;
         default:
-            return fail({"08P01", fmt::format("unexpected message '{}' from the server while logging in", message.tag)});
+            return fail(
+                {"08P01",
+                 fmt::format(
+                     "unexpected message '{}' from the server while logging in",
+                     message.tag)});
         }
     }
 
@@ -142,10 +156,13 @@ private:
         switch (static_cast<wire::authentication>(asked.code)) {
         case wire::authentication::ok: authenticated_ = true; return;
         case wire::authentication::cleartext_password:
-            return fail({"28000", "the server asks for the password in clear text, which is not sent without TLS"});
+            return fail(
+                {"28000",
+                 "the server asks for the password in clear text, which is not sent without TLS"});
         case wire::authentication::md5_password:
             wire::write_password(
-                out, auth::md5_response(request_.who.user, request_.who.password, asked.data));
+                out,
+                auth::md5_response(request_.who.user, request_.who.password, asked.data));
             return send(out);
         case wire::authentication::sasl: return start_scram(asked.data);
         case wire::authentication::sasl_continue: {
@@ -163,7 +180,11 @@ private:
             return;
         }
         }
-        fail({"28000", fmt::format("the server asks for authentication method {}, which is not supported", asked.code)});
+        fail(
+            {"28000",
+             fmt::format(
+                 "the server asks for authentication method {}, which is not supported",
+                 asked.code)});
     }
 
     void start_scram(wire::bytes_view data) {
@@ -173,7 +194,11 @@ private:
             return fail({"28000", "the server offers no SASL mechanism that is supported"});
         }
         if (request_.who.password.empty()) {
-            return fail({"28000", fmt::format("the server asks for a password of user \"{}\", and none is configured", request_.who.user)});
+            return fail(
+                {"28000",
+                 fmt::format(
+                     "the server asks for a password of user \"{}\", and none is configured",
+                     request_.who.user)});
         }
         scram_.emplace(request_.who.password);
         std::string out;
@@ -219,7 +244,9 @@ private:
             return fail({"08006", "the server refused the connection with an unreadable error"});
         }
         connect_failure why{
-            std::string{fields.code.empty() ? "08006" : fields.code}, std::string{fields.message}, true};
+            std::string{fields.code.empty() ? "08006" : fields.code},
+            std::string{fields.message},
+            true};
         fail(std::move(why));
     }
 
@@ -251,7 +278,9 @@ private:
 };
 
 std::shared_ptr<connector> connect(
-    poller& where, connect_request request, std::function<void(connect_outcome)> done) {
+    poller& where,
+    connect_request request,
+    std::function<void(connect_outcome)> done) {
     auto made = std::make_shared<connector>(where, std::move(request), std::move(done));
     made->start();
     return made;

@@ -41,11 +41,13 @@ struct connect_outcome {
     std::optional<connect_failure> failure;
 };
 
-/// Connects on `where`'s thread and calls `done` there, once, never from within this call, unless the
-/// returned handle is destroyed first.
+/// Connects on `where`'s thread and calls `done` there, once, never from within this call, unless
+/// the returned handle is destroyed first.
 class connector;
 std::shared_ptr<connector> connect(
-    poller& where, connect_request request, std::function<void(connect_outcome)> done);
+    poller& where,
+    connect_request request,
+    std::function<void(connect_outcome)> done);
 
 /// Sends a CancelRequest for `pid` and `secret` to `where` on a connection of its own, and calls
 /// `done` when PostgreSQL has closed it (the signal has been sent by then) or it failed.

@@ -21,7 +21,11 @@ namespace {
 
 /// One attempt: resolve, connect to each address in turn, under one timer.
 struct attempt : std::enable_shared_from_this<attempt> {
-    attempt(asio::io_context& io, upstream target, std::function<void(int, std::string)> callback, std::weak_ptr<void> guard)
+    attempt(
+        asio::io_context& io,
+        upstream target,
+        std::function<void(int, std::string)> callback,
+        std::weak_ptr<void> guard)
         : where{std::move(target)}
         , done{std::move(callback)}
         , alive{std::move(guard)}
@@ -39,7 +43,9 @@ struct attempt : std::enable_shared_from_this<attempt> {
             return;
         }
         if (fd < 0) {
-            callback(-1, fmt::format("could not connect to server at {}: {}", address_of(where), why));
+            callback(
+                -1,
+                fmt::format("could not connect to server at {}: {}", address_of(where), why));
         } else {
             callback(fd, {});
         }

@@ -1,4 +1,5 @@
-// A stream connection to a PostgreSQL server, TCP or Unix socket, with a time limit. Internal to pool.
+// A stream connection to a PostgreSQL server, TCP or Unix socket, with a time limit. Internal to
+// pool.
 
 #pragma once
 
@@ -12,8 +13,8 @@
 
 namespace postern::pool {
 
-/// Connects to `where` and hands over the connected descriptor (owned by the callee), or -1 and why.
-/// Never calls `done` from within this call, nor once `alive` has expired.
+/// Connects to `where` and hands over the connected descriptor (owned by the callee), or -1 and
+/// why. Never calls `done` from within this call, nor once `alive` has expired.
 void dial(
     boost::asio::io_context& io,
     const upstream& where,

@@ -30,7 +30,8 @@ poller::~poller() = default;  // the descriptor closes the epoll
 void poller::arm() {
     using boost::asio::posix::descriptor_base;
     waiter_->descriptor.async_wait(
-        descriptor_base::wait_read, [this](const boost::system::error_code& error) {
+        descriptor_base::wait_read,
+        [this](const boost::system::error_code& error) {
             if (error) return;  // destroyed or stopping
             dispatch_round();
             arm();

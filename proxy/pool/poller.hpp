@@ -1,8 +1,9 @@
 // Readiness of thousands of long-lived sockets, inside an io_context.
 //
-// Asio re-arms its registration with a system call for every wait. Clients and servers of a proxy are
-// always waited for, so they are registered once, level-triggered, with an epoll of their own; Asio
-// waits for that epoll alone, and a round of events costs it one wake-up. bench/README.md has figures.
+// Asio re-arms its registration with a system call for every wait. Clients and servers of a proxy
+// are always waited for, so they are registered once, level-triggered, with an epoll of their own;
+// Asio waits for that epoll alone, and a round of events costs it one wake-up. bench/README.md has
+// figures.
 
 #pragma once
 
@@ -10,7 +11,6 @@
 #include <cstdint>
 #include <memory>
 #include <string_view>
-
 #include <sys/epoll.h>
 
 namespace boost::asio {
@@ -90,7 +90,8 @@ public:
 
     void set_handler(socket_handler& handler) noexcept { handler_ = &handler; }
 
-    /// Ends events on this thread; attach() continues them on another. In between no thread polls it.
+    /// Ends events on this thread; attach() continues them on another. In between no thread polls
+    /// it.
     void detach() noexcept;
     void attach(poller& where) noexcept;
 

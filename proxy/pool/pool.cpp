@@ -14,8 +14,8 @@ namespace postern::pool {
 namespace asio = boost::asio;
 
 /// One thread's idle servers. While a server lies here it is watched: PostgreSQL has nothing to say
-/// to an idle session, so whatever arrives (an end of file, FATAL 57P01, a reload's ParameterStatus)
-/// ends it before it could be taken for the answer to the next client's statement.
+/// to an idle session, so whatever arrives (an end of file, FATAL 57P01, a reload's
+/// ParameterStatus) ends it before it could be taken for the answer to the next client's statement.
 struct pool::idle_shelf {
     struct watch final : socket_handler {
         watch(pool& pool_of_all, std::size_t thread_number)
@@ -49,7 +49,7 @@ pool::~pool() = default;
 bool pool::wanted_back(const server& one) const {
     const auto lifetime_ns = std::chrono::nanoseconds{how_.limits.lifetime}.count();
     return one.link.is_open() && one.generation == generation_.load() &&
-        now() - one.connected_at < lifetime_ns;
+           now() - one.connected_at < lifetime_ns;
 }
 
 server_ptr pool::checkout(
@@ -110,7 +110,9 @@ void pool::maybe_connect(std::size_t thread) {
         ++connecting_;
     }
     auto attempt = connect(
-        *pollers_[thread], how_, [weak = weak_from_this(), thread](connect_outcome outcome) {
+        *pollers_[thread],
+        how_,
+        [weak = weak_from_this(), thread](connect_outcome outcome) {
             if (const auto self = weak.lock()) self->on_connected(thread, std::move(outcome));
         });
     const std::scoped_lock lock{mutex_};
@@ -128,14 +130,17 @@ void pool::on_connected(std::size_t thread, connect_outcome outcome) {
         log::warning("pool {}/{}: {}", database_, user(), outcome.failure->message);
         // The one who has waited longest hears of it; others may still get a server that exists.
         if (auto first = next_waiter()) {
-            asio::post(pollers_[first->thread]->io(), [callback = std::move(first->when_granted), why = *outcome.failure] {
-                callback({nullptr, why});
-            });
+            asio::post(
+                pollers_[first->thread]->io(),
+                [callback = std::move(first->when_granted), why = *outcome.failure] {
+                    callback({nullptr, why});
+                });
         }
         return maybe_connect(thread);
     }
     outcome.made->generation = generation_.load();
-    auto fresh = std::make_shared<const greeting>(greeting{outcome.made->parameters, outcome.defaults});
+    auto fresh = std::make_shared<const greeting>(
+        greeting{outcome.made->parameters, outcome.defaults});
     bool changed = false;
     {
         const std::scoped_lock lock{mutex_};
@@ -152,7 +157,9 @@ void pool::hand_over(std::size_t thread, server_ptr returned, waiter to) {
     if (to.thread == thread) {
         asio::post(
             pollers_[thread]->io(),
-            [callback = std::move(to.when_granted), lent = std::make_shared<server_ptr>(std::move(returned)), number = to.number] {
+            [callback = std::move(to.when_granted),
+             lent = std::make_shared<server_ptr>(std::move(returned)),
+             number = to.number] {
                 callback({std::move(*lent), std::nullopt});
             });
         return;
@@ -160,7 +167,9 @@ void pool::hand_over(std::size_t thread, server_ptr returned, waiter to) {
     returned->link.detach();
     asio::post(
         pollers_[to.thread]->io(),
-        [callback = std::move(to.when_granted), lent = std::make_shared<server_ptr>(std::move(returned)), where = pollers_[to.thread]] {
+        [callback = std::move(to.when_granted),
+         lent = std::make_shared<server_ptr>(std::move(returned)),
+         where = pollers_[to.thread]] {
             (*lent)->link.attach(*where);
             callback({std::move(*lent), std::nullopt});
         });
@@ -176,7 +185,8 @@ void pool::give_back(std::size_t thread, server_ptr returned) {
     returned->link.want_write(false);
     returned->link.want_read(true);
     if (waiting_.load() != 0) {
-        if (auto first = next_waiter()) return hand_over(thread, std::move(returned), std::move(*first));
+        if (auto first = next_waiter())
+            return hand_over(thread, std::move(returned), std::move(*first));
     }
     put_on_shelf(thread, std::move(returned));
     // Someone may have begun to wait between the look above and the shelf's count being seen.
@@ -252,7 +262,8 @@ std::shared_ptr<const pool::greeting> pool::welcome() const {
 
 pool::numbers pool::statistics() const {
     numbers out;
-    for (const auto& shelf : shelves_) out.idle += shelf->count.load();
+    for (const auto& shelf : shelves_)
+        out.idle += shelf->count.load();
     const std::scoped_lock lock{mutex_};
     out.connecting = connecting_;
     const auto known = out.idle + out.connecting;
@@ -265,7 +276,8 @@ pool::numbers pool::statistics() const {
 std::vector<pool::idle_server> pool::idle_servers(std::size_t thread) const {
     std::vector<idle_server> out;
     const auto at = now();
-    for (const auto& one : shelves_[thread]->servers) out.push_back({one->pid, at - one->connected_at});
+    for (const auto& one : shelves_[thread]->servers)
+        out.push_back({one->pid, at - one->connected_at});
     return out;
 }
 
@@ -280,7 +292,8 @@ void pool::sweep(std::size_t thread) {
         return !(silent && wanted_back(*one) && at - one->idle_since < idle_ns);
     });
     shelf.count.store(shelf.servers.size());
-    for (auto gone = before - shelf.servers.size(); gone > 0; --gone) lost();
+    for (auto gone = before - shelf.servers.size(); gone > 0; --gone)
+        lost();
 }
 
 void pool::close_idle(std::size_t thread) {
@@ -288,7 +301,8 @@ void pool::close_idle(std::size_t thread) {
     const auto gone = shelf.servers.size();
     shelf.servers.clear();
     shelf.count.store(0);
-    for (std::size_t i = 0; i < gone; ++i) lost();
+    for (std::size_t i = 0; i < gone; ++i)
+        lost();
 }
 
 }  // namespace postern::pool

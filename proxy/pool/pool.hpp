@@ -43,9 +43,9 @@ public:
     const std::string& user() const noexcept { return how_.who.user; }
     const connect_request& how() const noexcept { return how_; }
 
-    /// Lends an idle server of this thread at once, or null; then `when_granted` is called later, on
-    /// this thread, once, unless cancel() comes first. A server that wears `wanted` is preferred.
-    /// `ticket` receives the place in the queue when null is returned.
+    /// Lends an idle server of this thread at once, or null; then `when_granted` is called later,
+    /// on this thread, once, unless cancel() comes first. A server that wears `wanted` is
+    /// preferred. `ticket` receives the place in the queue when null is returned.
     server_ptr checkout(
         std::size_t thread,
         const settings_map_ptr& wanted,

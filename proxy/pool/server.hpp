@@ -34,7 +34,8 @@ public:
     explicit prepared_lru(std::size_t capacity)
         : capacity_{capacity} {}
 
-    /// The server-side name of what hashes to `what`, moved to the front; empty when it isn't there.
+    /// The server-side name of what hashes to `what`, moved to the front; empty when it isn't
+    /// there.
     std::string_view find(const hash128& what);
 
     /// A fresh name for `what`. When the bound is reached the oldest goes: its name is appended to
@@ -46,7 +47,8 @@ public:
     void clear();
     std::size_t size() const noexcept { return order_.size(); }
 
-    /// What all names begin with; a client's own statement name that begins so is translated as any.
+    /// What all names begin with; a client's own statement name that begins so is translated as
+    /// any.
     static constexpr std::string_view prefix = "postern_";
 
 private:

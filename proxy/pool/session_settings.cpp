@@ -15,7 +15,9 @@ bool same(const settings_map_ptr& left, const settings_map_ptr& right) noexcept 
 }
 
 settings_map_ptr apply(
-    const settings_map_ptr& before, const sql::setting_change& change, const settings_map& reset_values) {
+    const settings_map_ptr& before,
+    const sql::setting_change& change,
+    const settings_map& reset_values) {
     if (change.local) return before;
     using action = sql::setting_change::action;
     auto after = std::make_shared<settings_map>(*before);
@@ -44,7 +46,8 @@ settings_map_ptr apply(
             if (const auto found = after->find(name); found != after->end()) kept.insert(*found);
         }
         *after = reset_values;
-        for (const auto& one : kept) (*after)[one.first] = one.second;
+        for (const auto& one : kept)
+            (*after)[one.first] = one.second;
         break;
     }
     }
@@ -107,7 +110,8 @@ std::string change_of_dress(const settings_map& worn, const settings_map& wanted
         const auto old_value = worn.find(name);
         if (old_value == worn.end()) continue;
         const auto new_value = wanted.find(name);
-        if (new_value == wanted.end() || new_value->second != old_value->second) reset_one(out, name);
+        if (new_value == wanted.end() || new_value->second != old_value->second)
+            reset_one(out, name);
     }
     for (const auto& [name, value] : worn) {
         if (!comes_first(name) && !wanted.contains(name)) reset_one(out, name);

@@ -13,7 +13,8 @@
 
 namespace postern::pool {
 
-/// name (lower case) -> value as set_config() takes it. Only what differs from the server's default.
+/// name (lower case) -> value as set_config() takes it. Only what differs from the server's
+/// default.
 using settings_map = std::map<std::string, std::string, std::less<>>;
 using settings_map_ptr = std::shared_ptr<const settings_map>;
 
@@ -23,14 +24,16 @@ settings_map_ptr no_settings();
 /// Whether two maps hold the same settings.
 bool same(const settings_map_ptr& left, const settings_map_ptr& right) noexcept;
 
-/// `before` with `change` made to it. `reset_values` is what RESET goes back to: a session's startup
-/// parameters, or nothing for a server. A LOCAL change leaves `before` as it is.
+/// `before` with `change` made to it. `reset_values` is what RESET goes back to: a session's
+/// startup parameters, or nothing for a server. A LOCAL change leaves `before` as it is.
 settings_map_ptr apply(
-    const settings_map_ptr& before, const sql::setting_change& change, const settings_map& reset_values);
+    const settings_map_ptr& before,
+    const sql::setting_change& change,
+    const settings_map& reset_values);
 
-/// The statements that turn a server that wears `worn` into one that wears `wanted`, as one text for
-/// a simple Query; empty when there is nothing to do. Values are quoted, names are quoted; a change
-/// of session authorisation or role comes first since it decides what else may be set.
+/// The statements that turn a server that wears `worn` into one that wears `wanted`, as one text
+/// for a simple Query; empty when there is nothing to do. Values are quoted, names are quoted; a
+/// change of session authorisation or role comes first since it decides what else may be set.
 std::string change_of_dress(const settings_map& worn, const settings_map& wanted);
 
 /// `'…'` with quotes and backslashes doubled as standard_conforming_strings = on or off both read.

@@ -12,9 +12,10 @@ enum class pool_mode : std::uint8_t { transaction, session };
 
 /// Where a database's servers are.
 struct upstream {
-    std::string host = "127.0.0.1";  ///< a name, an address, or a folder beginning with '/' for a Unix socket
+    std::string host =
+        "127.0.0.1";  ///< a name, an address, or a folder beginning with '/' for a Unix socket
     std::uint16_t port = 5432;
-    std::string database;            ///< the name at PostgreSQL
+    std::string database;  ///< the name at PostgreSQL
 };
 
 /// How to log in there as one user.
@@ -27,10 +28,10 @@ struct settings {
     std::uint32_t size = 20;  ///< servers of one pool (database and user) in the whole process
     pool_mode mode = pool_mode::transaction;
     std::chrono::milliseconds connect_timeout{5000};
-    std::chrono::milliseconds wait_timeout{30000};  ///< a client's wait for a server
-    std::chrono::milliseconds idle_timeout{600000}; ///< an idle server is closed after this
-    std::chrono::milliseconds lifetime{3600000};    ///< a server older than this is not lent again
-    std::uint32_t prepared_statements_max = 200;    ///< kept on one server, least recently used go
+    std::chrono::milliseconds wait_timeout{30000};   ///< a client's wait for a server
+    std::chrono::milliseconds idle_timeout{600000};  ///< an idle server is closed after this
+    std::chrono::milliseconds lifetime{3600000};     ///< a server older than this is not lent again
+    std::uint32_t prepared_statements_max = 200;     ///< kept on one server, least recently used go
 };
 
 }  // namespace postern::pool

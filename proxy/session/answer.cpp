@@ -41,14 +41,16 @@ bool is_postern_setting(std::string_view name) {
 bool session::may_answer_locally() const {
     if (!batch_local_ || in_extended_ || copy_in_ || phase_ != phase::ready) return false;
     // What is bound is also run: a portal that is only described has to exist on a server.
-    const auto binds = is_query_ ? std::ptrdiff_t{0} : std::ranges::count(batch_.messages, 'B', &wire::message::tag);
+    const auto binds = is_query_ ? std::ptrdiff_t{0}
+                                 : std::ranges::count(batch_.messages, 'B', &wire::message::tag);
     if (!is_query_ && static_cast<std::size_t>(binds) != executions_.size()) return false;
     // A statement that is only prepared has to be checked by PostgreSQL; one that is run here as a
     // hit, or that we understand to the letter, has been.
     for (const auto& one : namings_) {
         if (one.statement == nullptr || is_describable(*one.statement)) continue;
-        const bool runs = std::ranges::any_of(
-            executions_, [&](const execution& e) { return e.statement == one.statement; });
+        const bool runs = std::ranges::any_of(executions_, [&](const execution& e) {
+            return e.statement == one.statement;
+        });
         if (!runs) return false;
     }
     return true;
@@ -67,7 +69,8 @@ session::step session::answer_locally(bool& answered) {
         skip_until_sync_ = false;
     }
     if (!may_answer_locally()) {
-        for (auto& one : executions_) one.why = why_not_cached(one, place_);
+        for (auto& one : executions_)
+            one.why = why_not_cached(one, place_);
         return step::consumed;
     }
     auto place = place_;
@@ -104,31 +107,45 @@ session::step session::answer_locally(bool& answered) {
 std::optional<session::refused> session::refusal() {
     refresh_claims();
     const auto& rules = settings_->identity;
-    const bool several = executions_.size() + (is_query_ && !executions_.empty() ? executions_[0].plan->footprints.size() - 1 : 0) > 1;
+    const bool several = executions_.size() + (is_query_ && !executions_.empty()
+                                                   ? executions_[0].plan->footprints.size() - 1
+                                                   : 0) >
+                         1;
     for (const auto& one : executions_) {
         for (const auto& change : one.settings) {
             if (is_postern_setting(change.name)) {
                 if (change.name != "postern.cache") {
-                    return refused{"42704", fmt::format("unrecognized configuration parameter \"{}\"", change.name)};
-                }
-                if (change.what == sql::setting_change::action::assign && change.value != "bypass" &&
-                    change.value != "on" && change.value != "default") {
                     return refused{
-                        "22023", fmt::format("invalid value for parameter \"postern.cache\": \"{}\" (expected \"on\" or \"bypass\")",
-                        change.value)};
+                        "42704",
+                        fmt::format("unrecognized configuration parameter \"{}\"", change.name)};
+                }
+                if (change.what == sql::setting_change::action::assign &&
+                    change.value != "bypass" && change.value != "on" && change.value != "default") {
+                    return refused{
+                        "22023",
+                        fmt::format(
+                            "invalid value for parameter \"postern.cache\": \"{}\" (expected "
+                            "\"on\" or \"bypass\")",
+                            change.value)};
                 }
             }
             if (!identity::is_variable(rules, change.name)) continue;
             if (!rules.trust_client_set) {
-                return refused{"42501", fmt::format("permission denied to set parameter \"{}\"", change.name)};
+                return refused{
+                    "42501",
+                    fmt::format("permission denied to set parameter \"{}\"", change.name)};
             }
             if (several && !change.local) {
                 return refused{
-                    "0A000", fmt::format("parameter \"{}\" must be set for the session by a request of its own", change.name)};
+                    "0A000",
+                    fmt::format(
+                        "parameter \"{}\" must be set for the session by a request of its own",
+                        change.name)};
             }
         }
     }
-    if (!is_query_ || claims_ == nullptr || claims_->empty || executions_.empty()) return std::nullopt;
+    if (!is_query_ || claims_ == nullptr || claims_->empty || executions_.empty())
+        return std::nullopt;
     // Behind a COMMIT in the middle of one query text the rest would run as nobody.
     const auto& facts = *executions_[0].plan->analysis->facts;
     for (std::size_t i = 0; facts.understood && i + 1 < facts.statements.size(); ++i) {
@@ -138,7 +155,8 @@ std::optional<session::refused> session::refusal() {
             (kind == sql::statement_kind::begin && facts.statements[i].has_transaction_modes)) {
             return refused{
                 "0A000",
-                "a query text that ends or configures a transaction before its last statement cannot carry "
+                "a query text that ends or configures a transaction before its last statement "
+                "cannot carry "
                 "an identity; send its statements one by one"};
         }
     }
@@ -150,16 +168,17 @@ bool session::is_local_control(const execution& one, transaction_place place) co
     if (facts == nullptr || place == transaction_place::failed) return false;
     if (facts->kind == sql::statement_kind::deallocate) {
         // Statements of the protocol, which live in the session; SQL's PREPARE made others.
-        return facts->object_name.empty() ? !pins_[static_cast<std::size_t>(sql::pin_cause::sql_prepare)]
-                                          : statements_.contains(facts->object_name);
+        return facts->object_name.empty()
+                   ? !pins_[static_cast<std::size_t>(sql::pin_cause::sql_prepare)]
+                   : statements_.contains(facts->object_name);
     }
     if (server_ != nullptr || pins_.any()) return false;
     switch (facts->kind) {
     case sql::statement_kind::discard:
         return place == transaction_place::none && facts->command_tag == "DISCARD ALL";
     case sql::statement_kind::begin: return place == transaction_place::none;
-    case sql::statement_kind::commit: case sql::statement_kind::rollback:
-        return place == transaction_place::held && !facts->chain;
+    case sql::statement_kind::commit:
+    case sql::statement_kind::rollback: return place == transaction_place::held && !facts->chain;
     default: return false;
     }
 }
@@ -167,7 +186,8 @@ bool session::is_local_control(const execution& one, transaction_place place) co
 session::transaction_place session::place_after(const execution& one, transaction_place place) {
     switch (one.plan->single()->kind) {
     case sql::statement_kind::begin: return transaction_place::held;
-    case sql::statement_kind::commit: case sql::statement_kind::rollback: return transaction_place::none;
+    case sql::statement_kind::commit:
+    case sql::statement_kind::rollback: return transaction_place::none;
     default: return place;
     }
 }
@@ -178,7 +198,8 @@ bool session::is_local_setting(const execution& one) const {
     if (facts == nullptr || one.settings.empty()) return false;
     if (facts->kind != sql::statement_kind::set && !facts->only_set_config) return false;
     return std::ranges::all_of(one.settings, [&](const sql::setting_change& change) {
-        return is_postern_setting(change.name) || identity::is_variable(settings_->identity, change.name);
+        return is_postern_setting(change.name) ||
+               identity::is_variable(settings_->identity, change.name);
     });
 }
 
@@ -223,14 +244,17 @@ void session::build_key(const execution& one, std::string& material) const {
     append_field(material, plan_context_->names.role);
     append_field(material, plan_context_->names.search_path);
     append_field(material, shape_settings_);
-    append_field(material, one.plan->identity_matters ? std::string_view{claims_->fingerprint} : "-");
+    append_field(
+        material,
+        one.plan->identity_matters ? std::string_view{claims_->fingerprint} : "-");
     append_field(material, one.text);
     const auto* types = one.statement != nullptr ? &one.statement->parameter_types : nullptr;
     append_field(
         material,
-        types == nullptr || types->empty()
-            ? std::string_view{}
-            : std::string_view{reinterpret_cast<const char*>(types->data()), types->size() * sizeof(std::uint32_t)});
+        types == nullptr || types->empty() ? std::string_view{}
+                                           : std::string_view{
+                                                 reinterpret_cast<const char*>(types->data()),
+                                                 types->size() * sizeof(std::uint32_t)});
     // After the two names, which are C strings, the body of a Bind is what the answer depends on.
     auto rest = no_parameters;
     if (one.bind != nullptr) {
@@ -352,7 +376,8 @@ void session::render(std::string& out) {
     } else {
         std::size_t next = 0;
         namings_done_ = 0;
-        for (const auto& message : batch_.messages) render_message(message, next, out);
+        for (const auto& message : batch_.messages)
+            render_message(message, next, out);
     }
     if (is_query_) {
         wire::write_ready_for_query(out, status_byte());
@@ -417,7 +442,8 @@ void session::render_description(const execution& one, std::string& out) {
     std::vector<wire::field_description> fields;
     for (std::size_t i = 0; i < one.settings.size(); ++i) {
         wire::field_description field;
-        field.name = i < facts->output_names.size() ? std::string_view{facts->output_names[i]} : "set_config";
+        field.name = i < facts->output_names.size() ? std::string_view{facts->output_names[i]}
+                                                    : "set_config";
         field.type = 25;  // text
         field.type_size = -1;
         field.format = result_format(one, i);
@@ -430,7 +456,9 @@ std::int16_t session::result_format(const execution& one, std::size_t column) co
     if (one.bind == nullptr || wire::read_bind(one.bind->body, bind_) != wire::errc::ok) return 0;
     const auto& formats = bind_.result_formats;
     if (formats.empty()) return 0;
-    return formats.size() == 1 ? formats[0] : column < formats.size() ? formats[column] : std::int16_t{0};
+    return formats.size() == 1       ? formats[0]
+           : column < formats.size() ? formats[column]
+                                     : std::int16_t{0};
 }
 
 void session::render_execution(execution& one, bool with_description, std::string& out) {
@@ -444,7 +472,8 @@ void session::render_execution(execution& one, bool with_description, std::strin
     if (facts->only_set_config) {
         if (with_description) render_description(one, out);
         std::vector<std::optional<std::string_view>> row;
-        for (const auto& change : one.settings) row.emplace_back(change.value);
+        for (const auto& change : one.settings)
+            row.emplace_back(change.value);
         wire::write_data_row(out, row);
         return wire::write_command_complete(out, "SELECT 1");
     }
@@ -490,7 +519,8 @@ void session::perform_locally(const execution& one) {
         return;
     case sql::statement_kind::discard: return apply_discard(facts.command_tag);
     default:
-        for (const auto& change : one.settings) set_locally(change);
+        for (const auto& change : one.settings)
+            set_locally(change);
         return;
     }
     place_ = transaction_place::none;
@@ -502,8 +532,8 @@ void session::perform_locally(const execution& one) {
 void session::set_locally(const sql::setting_change& change) {
     auto& values = context_.change();
     if (is_postern_setting(change.name)) {
-        values.cache_bypass =
-            change.what == sql::setting_change::action::assign && change.value == "bypass";
+        values.cache_bypass = change.what == sql::setting_change::action::assign &&
+                              change.value == "bypass";
         return;
     }
     // Outside a transaction a LOCAL value would be gone at the end of this very statement.
@@ -523,8 +553,14 @@ void session::set_locally(const sql::setting_change& change) {
 
 void session::refresh_claims() {
     const auto& values = context_.now();
-    if (claims_ != nullptr && claims_session_ == values.identity && claims_local_ == values.identity_local) return;
-    claims_ = identity::resolve(settings_->identity, login_identity_, *values.identity, *values.identity_local);
+    if (claims_ != nullptr && claims_session_ == values.identity &&
+        claims_local_ == values.identity_local)
+        return;
+    claims_ = identity::resolve(
+        settings_->identity,
+        login_identity_,
+        *values.identity,
+        *values.identity_local);
     claims_session_ = values.identity;
     claims_local_ = values.identity_local;
 }

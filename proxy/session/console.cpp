@@ -42,8 +42,10 @@ void write_result(std::string& out, const console_reply& reply) {
 std::size_t session::consume_console(std::string_view bytes) {
     std::size_t used = 0;
     while (phase_ == phase::console && waiting_for_ == nullptr && used < bytes.size()) {
-        const auto next =
-            wire::peek_message(bytes.substr(used), wire::direction::from_client, console_message_max);
+        const auto next = wire::peek_message(
+            bytes.substr(used),
+            wire::direction::from_client,
+            console_message_max);
         if (next.state == wire::frame_state::incomplete) break;
         if (next.state == wire::frame_state::malformed) {
             protocol_violation(wire::describe(next.error));
@@ -86,7 +88,9 @@ void session::on_console_message(const wire::message& message) {
         if (target_.kind == 'S') {
             wire::write_parameter_description(out, {});
             send_to_client(out);
-            return ask_console(console_statements_[std::string{target_.name}], console_answer::description);
+            return ask_console(
+                console_statements_[std::string{target_.name}],
+                console_answer::description);
         }
         return ask_console(console_portal_, console_answer::description);
     case 'E': return ask_console(console_portal_, console_answer::rows);
@@ -111,14 +115,16 @@ void session::ask_console(std::string command, console_answer form) {
         wire::write_no_data(out);
         return send_to_client(out);
     }
-    worker_.shared.console(std::move(command), [&home = worker_, id = id_, form](console_reply reply) {
-        boost::asio::post(home.io, [&home, id, form, reply = std::move(reply)] {
-            if (auto* self = home.find(id)) {
-                const auto keep_alive = self->shared_from_this();
-                self->on_console_reply(reply, form);
-            }
+    worker_.shared.console(
+        std::move(command),
+        [&home = worker_, id = id_, form](console_reply reply) {
+            boost::asio::post(home.io, [&home, id, form, reply = std::move(reply)] {
+                if (auto* self = home.find(id)) {
+                    const auto keep_alive = self->shared_from_this();
+                    self->on_console_reply(reply, form);
+                }
+            });
         });
-    });
 }
 
 void session::on_console_reply(const console_reply& reply, console_answer form) {

@@ -18,8 +18,9 @@ void context::savepoint(std::string name, pool::settings_map_ptr worn) {
 }
 
 void context::release_savepoint(std::string_view name) {
-    const auto found = std::find_if(
-        savepoints_.rbegin(), savepoints_.rend(), [&](const mark& one) { return one.name == name; });
+    const auto found = std::find_if(savepoints_.rbegin(), savepoints_.rend(), [&](const mark& one) {
+        return one.name == name;
+    });
     if (found != savepoints_.rend()) savepoints_.erase(std::prev(found.base()), savepoints_.end());
 }
 
@@ -43,8 +44,9 @@ pool::settings_map_ptr context::roll_back() {
 }
 
 pool::settings_map_ptr context::roll_back_to(std::string_view name) {
-    const auto found = std::find_if(
-        savepoints_.rbegin(), savepoints_.rend(), [&](const mark& one) { return one.name == name; });
+    const auto found = std::find_if(savepoints_.rbegin(), savepoints_.rend(), [&](const mark& one) {
+        return one.name == name;
+    });
     if (found == savepoints_.rend()) return nullptr;
     // The savepoint itself stays: it can be rolled back to again.
     now_ = found->values;

@@ -14,10 +14,12 @@ namespace postern::session {
 
 /// One moment's values; cheap to copy, since the maps are shared and immutable.
 struct context_values {
-    pool::settings_map_ptr settings = pool::no_settings();   ///< as the session wants them on a server
-    pool::settings_map_ptr identity = pool::no_settings();   ///< identity variables set for the session
+    pool::settings_map_ptr settings =
+        pool::no_settings();  ///< as the session wants them on a server
+    pool::settings_map_ptr identity =
+        pool::no_settings();  ///< identity variables set for the session
     pool::settings_map_ptr identity_local = pool::no_settings();  ///< and for this transaction only
-    bool cache_bypass = false;                               ///< SET postern.cache = bypass
+    bool cache_bypass = false;                                    ///< SET postern.cache = bypass
 };
 
 /// The values now, and those that ROLLBACK and ROLLBACK TO bring back.

@@ -135,7 +135,8 @@ session::step session::forward() {
             sqlstate == "57014" ? "canceling statement due to user request"
                                 : "no server became free within the wait limit of the pool");
     }
-    if (server_ == nullptr && batch_.end == 'S' && !is_query_ && batch_.messages.size() == 1 && !in_extended_) {
+    if (server_ == nullptr && batch_.end == 'S' && !is_query_ && batch_.messages.size() == 1 &&
+        !in_extended_) {
         // A lone Sync with nothing open anywhere.
         std::string out;
         wire::write_ready_for_query(out, status_byte());
@@ -182,7 +183,8 @@ void session::note_executions() {
 /// Raises the fence of a request that may commit, or remembers what a transaction has touched.
 void session::raise_fence() {
     bool sets_anything = pins_[static_cast<std::size_t>(sql::pin_cause::unknown_effect)] ||
-        pins_[static_cast<std::size_t>(sql::pin_cause::unknown_setting)] || local_settings_;
+                         pins_[static_cast<std::size_t>(sql::pin_cause::unknown_setting)] ||
+                         local_settings_;
     std::size_t statements = 0;
     for (const auto& one : executions_) {
         sets_anything |= !one.settings.empty();
@@ -192,12 +194,13 @@ void session::raise_fence() {
         if (!one.plan->writes()) continue;
         append_unique(dirty_tags_, one.plan->write_tags);
         // Names resolve differently once search_path has changed out of our sight.
-        dirty_everything_ |= one.plan->writes_everything || (sets_anything && (statements > 1 || local_settings_ || pins_.any()));
+        dirty_everything_ |= one.plan->writes_everything ||
+                             (sets_anything && (statements > 1 || local_settings_ || pins_.any()));
     }
     dirty_catalog_ |= running_->changes_catalog;
     const bool nothing = dirty_tags_.empty() && !dirty_everything_;
     const bool in_block = place_ == transaction_place::held || place_ == transaction_place::open ||
-        place_ == transaction_place::failed;
+                          place_ == transaction_place::failed;
     const bool may_commit = running_->controls_transaction || (!in_block && batch_.end == 'S');
     if (nothing || !may_commit) return;
     auto& versions = worker_.shared.versions;
@@ -245,7 +248,9 @@ expectation& session::expect(kind what, fate how, int fill) {
 
 hash128 session::server_key(const hash128& statement) const {
     // A plan is made under a search_path and a role; another context gets another statement.
-    return mix(statement, hash_bytes(plan_context_->names.search_path + '\0' + plan_context_->names.role));
+    return mix(
+        statement,
+        hash_bytes(plan_context_->names.search_path + '\0' + plan_context_->names.role));
 }
 
 /// The BEGIN that the client was told of, without Sync: if it fails, what follows is skipped.
@@ -264,7 +269,7 @@ void session::compose_begin(std::string& out) {
 
 bool session::wants_identity(const plan& of) const {
     return of.needs_identity && !of.refuses_transaction && !identity_injected_ &&
-        !settings_->identity.variables.empty() && (!claims_->empty || identity_was_sent_);
+           !settings_->identity.variables.empty() && (!claims_->empty || identity_was_sent_);
 }
 
 /// The identity as the transaction's own settings, in front of its first data statement, without
@@ -272,12 +277,17 @@ bool session::wants_identity(const plan& of) const {
 void session::compose_identity(std::string& out) {
     refresh_claims();
     if (!server_->identity_prepared) {
-        wire::write_parse(out, "postern_identity", identity::injection_text(settings_->identity), {});
+        wire::write_parse(
+            out,
+            "postern_identity",
+            identity::injection_text(settings_->identity),
+            {});
         expect(kind::parse, fate::swallow).is_identity = true;
         server_->identity_prepared = true;
     }
     std::vector<std::optional<std::string_view>> values;
-    for (const auto& value : claims_->values) values.emplace_back(value);
+    for (const auto& value : claims_->values)
+        values.emplace_back(value);
     wire::write_bind_text(out, {}, "postern_identity", values);
     expect(kind::bind, fate::swallow);
     wire::write_execute(out, {}, 0);
@@ -299,7 +309,8 @@ void session::compose_query(std::string& out) {
         const auto* facts = one.plan->single();
         if (facts == nullptr || facts->kind != sql::statement_kind::execute) continue;
         const auto found = statements_.find(facts->object_name);
-        if (found != statements_.end()) return compose_sql_execute(found->first, *found->second, out);
+        if (found != statements_.end())
+            return compose_sql_execute(found->first, *found->second, out);
     }
     // PostgreSQL drops the unnamed statement at a simple Query.
     unnamed_ = nullptr;
@@ -310,7 +321,10 @@ void session::compose_query(std::string& out) {
 
 /// SQL's EXECUTE of a statement of the protocol: it is there under the client's name for as long as
 /// the Query takes.
-void session::compose_sql_execute(const std::string& name, const prepared_statement& statement, std::string& out) {
+void session::compose_sql_execute(
+    const std::string& name,
+    const prepared_statement& statement,
+    std::string& out) {
     wire::write_parse(out, name, statement.text, statement.parameter_types);
     expect(kind::parse, fate::swallow);
     unnamed_ = nullptr;
@@ -337,18 +351,22 @@ void session::compose_abort(std::string& out) {
 void session::compose_batch(std::string& out) {
     std::size_t next_execution = 0;
     namings_visible_ = 0;
-    for (const auto& message : batch_.messages) compose_message(message, next_execution, out);
+    for (const auto& message : batch_.messages)
+        compose_message(message, next_execution, out);
     if (batch_.flush_is_ours) wire::write_flush(out);
     in_extended_ = batch_.end == 'H';
 }
 
 void session::compose_message(
-    const wire::message& message, std::size_t& next_execution, std::string& out) {
+    const wire::message& message,
+    std::size_t& next_execution,
+    std::string& out) {
     switch (message.tag) {
     case 'P': return compose_parse(message, out);
     case 'B':
         // The identity stands before the values are bound: planning may already look at policies.
-        if (next_execution < executions_.size() && wants_identity(*executions_[next_execution].plan)) {
+        if (next_execution < executions_.size() &&
+            wants_identity(*executions_[next_execution].plan)) {
             compose_identity(out);
         }
         return compose_bind(message, out);
@@ -381,8 +399,7 @@ void session::compose_parse(const wire::message& message, std::string& out) {
         expect(kind::parse, fate::local).names = index;
         return;
     }
-    const auto name = taken ? server_name_of(*before, out)
-                            : add_server_name(key, out);
+    const auto name = taken ? server_name_of(*before, out) : add_server_name(key, out);
     wire::write_parse(out, name, statement.text, statement.parameter_types);
     auto& expected = expect(kind::parse);
     expected.names = taken ? -1 : index;
@@ -433,7 +450,8 @@ void session::compose_bind(const wire::message& message, std::string& out) {
             namings_.begin(),
             namings_.begin() + static_cast<std::ptrdiff_t>(namings_visible_),
             [](const naming& one) { return one.name.empty(); });
-        if (statement != nullptr && !parsed_here && server_->unnamed != server_key(statement->hash)) {
+        if (statement != nullptr && !parsed_here &&
+            server_->unnamed != server_key(statement->hash)) {
             // It was made on another server.
             wire::write_parse(out, {}, statement->text, statement->parameter_types);
             expect(kind::parse, fate::swallow);
@@ -450,7 +468,10 @@ void session::compose_bind(const wire::message& message, std::string& out) {
     expect(kind::bind);
 }
 
-void session::compose_describe(const wire::message& message, std::size_t next_execution, std::string& out) {
+void session::compose_describe(
+    const wire::message& message,
+    std::size_t next_execution,
+    std::string& out) {
     (void)wire::read_target(message.body, target_);
     if (target_.kind == 'P') {
         out += message.whole;
@@ -540,7 +561,8 @@ session::step session::refuse(std::string_view sqlstate, std::string_view messag
     wire::write_error(out, "ERROR", sqlstate, message);
     const bool in_block = place_ == transaction_place::held || place_ == transaction_place::open;
     if (in_block || in_extended_) {
-        if (!have_server() || !dressed()) return phase_ == phase::closing ? step::ended : step::waiting;
+        if (!have_server() || !dressed())
+            return phase_ == phase::closing ? step::ended : step::waiting;
         begin_running();
         running_->saw_error = true;
         auto& bytes = worker_.server_bytes;

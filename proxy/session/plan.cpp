@@ -13,21 +13,28 @@ using sql::statement_kind;
 /// Statements whose failure outside a transaction leaves nothing behind.
 bool is_atomic_alone(statement_kind kind) {
     switch (kind) {
-    case statement_kind::select: case statement_kind::insert: case statement_kind::update:
-    case statement_kind::delete_: case statement_kind::merge: case statement_kind::copy_from:
-    case statement_kind::truncate:
-        return true;
+    case statement_kind::select:
+    case statement_kind::insert:
+    case statement_kind::update:
+    case statement_kind::delete_:
+    case statement_kind::merge:
+    case statement_kind::copy_from:
+    case statement_kind::truncate: return true;
     default: return false;
     }
 }
 
 bool controls_transaction(statement_kind kind) {
     switch (kind) {
-    case statement_kind::begin: case statement_kind::commit: case statement_kind::rollback:
-    case statement_kind::prepare_transaction: case statement_kind::commit_prepared:
-    case statement_kind::rollback_prepared: case statement_kind::call: case statement_kind::do_block:
-    case statement_kind::not_understood:
-        return true;
+    case statement_kind::begin:
+    case statement_kind::commit:
+    case statement_kind::rollback:
+    case statement_kind::prepare_transaction:
+    case statement_kind::commit_prepared:
+    case statement_kind::rollback_prepared:
+    case statement_kind::call:
+    case statement_kind::do_block:
+    case statement_kind::not_understood: return true;
     default: return false;
     }
 }
@@ -37,14 +44,23 @@ bool controls_transaction(statement_kind kind) {
 bool needs_identity(const sql::statement_facts& facts) {
     if (facts.refuses_transaction) return false;
     switch (facts.kind) {
-    case statement_kind::begin: case statement_kind::commit: case statement_kind::rollback:
-    case statement_kind::savepoint: case statement_kind::release_savepoint:
-    case statement_kind::rollback_to_savepoint: case statement_kind::prepare_transaction:
-    case statement_kind::commit_prepared: case statement_kind::rollback_prepared:
-    case statement_kind::set: case statement_kind::set_transaction: case statement_kind::discard:
-    case statement_kind::listen: case statement_kind::unlisten: case statement_kind::deallocate:
-    case statement_kind::close_cursor: case statement_kind::load:
-        return false;
+    case statement_kind::begin:
+    case statement_kind::commit:
+    case statement_kind::rollback:
+    case statement_kind::savepoint:
+    case statement_kind::release_savepoint:
+    case statement_kind::rollback_to_savepoint:
+    case statement_kind::prepare_transaction:
+    case statement_kind::commit_prepared:
+    case statement_kind::rollback_prepared:
+    case statement_kind::set:
+    case statement_kind::set_transaction:
+    case statement_kind::discard:
+    case statement_kind::listen:
+    case statement_kind::unlisten:
+    case statement_kind::deallocate:
+    case statement_kind::close_cursor:
+    case statement_kind::load: return false;
     default: return true;
     }
 }
@@ -67,7 +83,9 @@ void assume_the_worst(plan& out) {
     unknown.writes_everything = true;
     unknown.pin = sql::pin_cause::unknown_effect;
     unknown.pin_detail = "a statement that was not understood";
-    out.footprints.assign(std::max<std::size_t>(1, out.analysis->facts->statements.size()), unknown);
+    out.footprints.assign(
+        std::max<std::size_t>(1, out.analysis->facts->statements.size()),
+        unknown);
 }
 
 /// Without a catalog names can't be resolved: what writes has written everything.
@@ -135,7 +153,8 @@ std::shared_ptr<plan> make_plan(
         return made;
     }
     for (const auto& facts : analysis->facts->statements) {
-        auto found = catalog != nullptr ? catalog->resolve(facts, context->names) : resolve_blind(facts);
+        auto found = catalog != nullptr ? catalog->resolve(facts, context->names)
+                                        : resolve_blind(facts);
         for (const auto table : found.reads) {
             out.read_tags.push_back(coherence::table_tag(context->database, table));
         }
@@ -155,7 +174,7 @@ std::shared_ptr<plan> make_plan(
     sort_unique(out.read_tags);
     sort_unique(out.write_tags);
     out.atomic_alone = analysis->facts->statements.size() == 1 &&
-        is_atomic_alone(analysis->facts->statements.front().kind);
+                       is_atomic_alone(analysis->facts->statements.front().kind);
     judge(out, catalog);
     return made;
 }

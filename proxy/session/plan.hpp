@@ -1,5 +1,6 @@
-// What is known of a statement before it runs: its facts, resolved against the catalog and judged by
-// the rules, for one database, role and search_path. Made once a shape and context, then looked up.
+// What is known of a statement before it runs: its facts, resolved against the catalog and judged
+// by the rules, for one database, role and search_path. Made once a shape and context, then looked
+// up.
 
 #pragma once
 
@@ -22,7 +23,8 @@
 
 namespace postern::session {
 
-/// Under what a statement is resolved. Interned by the plan cache, so that equal ones are one pointer.
+/// Under what a statement is resolved. Interned by the plan cache, so that equal ones are one
+/// pointer.
 struct plan_context {
     std::uint32_t database = 0;
     std::string database_name;
@@ -36,8 +38,8 @@ struct plan {
     plan_context_ptr context;
     std::vector<catalog::footprint> footprints;  ///< one a statement
 
-    /// reason::none or rule_observe: its answers may be kept. The plan's view only; the transaction,
-    /// the parameters and the fences have their say later.
+    /// reason::none or rule_observe: its answers may be kept. The plan's view only; the
+    /// transaction, the parameters and the fences have their say later.
     reason why_not = reason::not_understood;
     std::string why_not_detail;
     std::uint32_t rule = 0;
@@ -73,7 +75,8 @@ struct plan {
     }
     const sql::statement_facts* single() const noexcept {
         const auto& statements = analysis->facts->statements;
-        return analysis->facts->understood && statements.size() == 1 ? &statements.front() : nullptr;
+        return analysis->facts->understood && statements.size() == 1 ? &statements.front()
+                                                                     : nullptr;
     }
 };
 using plan_ptr = std::shared_ptr<const plan>;
@@ -126,12 +129,13 @@ private:
     struct key_hasher {
         std::size_t operator()(const key& value) const noexcept {
             return (value.analysis * 0x9E3779B97F4A7C15U) ^
-                reinterpret_cast<std::size_t>(value.context);
+                   reinterpret_cast<std::size_t>(value.context);
         }
     };
     std::size_t capacity_;
     std::vector<plan_context_ptr> contexts_;
-    mutable std::mutex mutex_;  // held to change the map and by why(); find() is on the owner's thread
+    mutable std::mutex
+        mutex_;  // held to change the map and by why(); find() is on the owner's thread
     std::unordered_map<key, plan_ptr, key_hasher> plans_;
 };
 

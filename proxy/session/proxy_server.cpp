@@ -11,11 +11,10 @@
 #include <boost/asio/steady_timer.hpp>
 #include <fmt/format.h>
 
+#include <arpa/inet.h>
 #include <cerrno>
 #include <cstring>
 #include <future>
-
-#include <arpa/inet.h>
 #include <netinet/in.h>
 #include <netinet/tcp.h>
 #include <sys/socket.h>
@@ -100,7 +99,8 @@ int listen_unix(const std::string& path) {
         return -1;
     }
     ::unlink(path.c_str());
-    if (::bind(fd, reinterpret_cast<sockaddr*>(&name), sizeof name) == 0 && ::listen(fd, backlog) == 0) {
+    if (::bind(fd, reinterpret_cast<sockaddr*>(&name), sizeof name) == 0 &&
+        ::listen(fd, backlog) == 0) {
         ::chmod(path.c_str(), 0777);  // as PostgreSQL's unix_socket_permissions by default
         return fd;
     }
@@ -153,7 +153,10 @@ struct proxy_server::acceptor final : pool::socket_handler {
             sockaddr_storage name{};
             socklen_t size = sizeof name;
             const int fd = ::accept4(
-                link.fd(), reinterpret_cast<sockaddr*>(&name), &size, SOCK_NONBLOCK | SOCK_CLOEXEC);
+                link.fd(),
+                reinterpret_cast<sockaddr*>(&name),
+                &size,
+                SOCK_NONBLOCK | SOCK_CLOEXEC);
             if (fd < 0) return;
             owner.deal_out(fd, peer_of(name));
         }
@@ -179,8 +182,10 @@ proxy_server::proxy_server(
     std::chrono::milliseconds catalog_poll_interval)
     : shared_{initial, std::move(redis)}
     , catalog_poll_interval_{catalog_poll_interval} {
-    const auto cores = std::max(1U, std::thread::hardware_concurrency());
-    const auto count = initial->threads == 0 ? cores : initial->threads;
+    // Threads that are mostly asleep cost their waking: as many as a sidecar's share of the
+    // machine.
+    const auto share = std::max(1U, std::thread::hardware_concurrency() / 2);
+    const auto count = initial->threads == 0 ? share : initial->threads;
     for (unsigned i = 0; i < count; ++i) {
         shared_.workers.push_back(std::make_unique<worker>(shared_, i));
         timers_.push_back(std::make_unique<timers>(*shared_.workers.back()));
@@ -206,7 +211,8 @@ outcome<void> proxy_server::start() {
 
 outcome<void> proxy_server::listen(const listener& where) {
     const bool local = where.address.starts_with('/');
-    const auto path = local ? fmt::format("{}/.s.PGSQL.{}", where.address, where.port) : std::string{};
+    const auto path = local ? fmt::format("{}/.s.PGSQL.{}", where.address, where.port)
+                            : std::string{};
     const int fd = local ? listen_unix(path) : listen_tcp(where);
     if (fd < 0) {
         return failure{fmt::format(
@@ -271,7 +277,8 @@ void proxy_server::sweep(worker& home) {
     timer.expires_after(std::chrono::seconds{1});
     timer.async_wait([this, &home](const boost::system::error_code& error) {
         if (error) return;
-        for (const auto& one : shared_.pools()) one->sweep(home.number);
+        for (const auto& one : shared_.pools())
+            one->sweep(home.number);
         sweep(home);
     });
 }
@@ -286,7 +293,8 @@ void proxy_server::reload(settings_ptr fresh) {
     shared_.versions.bump_everything();
     // The statement that carries the identity is prepared on servers: those with the old one go.
     if (identity_changed) {
-        for (const auto& one : shared_.pools()) one->reconnect();
+        for (const auto& one : shared_.pools())
+            one->reconnect();
     }
 }
 
@@ -313,7 +321,8 @@ void proxy_server::on_every_worker(const std::function<void(worker&)>& task) con
             done->set_value();
         });
     }
-    for (auto& one : answers) one.wait();
+    for (auto& one : answers)
+        one.wait();
 }
 
 void proxy_server::stop(std::chrono::milliseconds limit) {
@@ -335,8 +344,10 @@ void proxy_server::stop(std::chrono::milliseconds limit) {
         one.watcher.reset();
         one.auth.reset();
     }
-    for (auto& one : shared_.workers) one->io.stop();
-    for (auto& one : threads_) one.join();
+    for (auto& one : shared_.workers)
+        one->io.stop();
+    for (auto& one : threads_)
+        one.join();
     threads_.clear();
     acceptors_.clear();
     timers_.clear();

@@ -135,11 +135,15 @@ void session::flush_run() {
     send_to_client(run);
 }
 
-session::passage session::on_server_message(char tag, std::string_view body, std::string_view whole) {
+session::passage session::on_server_message(
+    char tag,
+    std::string_view body,
+    std::string_view whole) {
     if (tag == 'S') {
         std::string_view name;
         std::string_view value;
-        if (wire::read_parameter_status(body, name, value) != wire::errc::ok) return passage::broken;
+        if (wire::read_parameter_status(body, name, value) != wire::errc::ok)
+            return passage::broken;
         pool::report(server_->parameters, name, value);
         spoil_fills();
         return dressing_ ? passage::swallow : passage::forward;
@@ -155,7 +159,8 @@ session::passage session::on_server_message(char tag, std::string_view body, std
     if (expected_head_ >= expected_.size()) return passage::broken;
     if (tag == 'Z') return on_ready(body);
     const auto head = expected_[expected_head_].what;
-    if (head == kind::query || head == kind::function_call) return on_query_answer(tag, body, whole);
+    if (head == kind::query || head == kind::function_call)
+        return on_query_answer(tag, body, whole);
     return on_extended_answer(tag, body, whole);
 }
 
@@ -174,7 +179,10 @@ void session::spoil_fills() {
     }
 }
 
-session::passage session::on_extended_answer(char tag, std::string_view body, std::string_view whole) {
+session::passage session::on_extended_answer(
+    char tag,
+    std::string_view body,
+    std::string_view whole) {
     const auto head = expected_[expected_head_];
     const auto how = head.how == fate::forward ? passage::forward : passage::swallow;
     switch (head.what) {
@@ -193,7 +201,8 @@ session::passage session::on_extended_answer(char tag, std::string_view body, st
         break;
     case kind::describe_portal:
         if (tag != 'T' && tag != 'n') return passage::broken;
-        if (head.fill >= 0) running_->fills[static_cast<std::size_t>(head.fill)].row_description = whole;
+        if (head.fill >= 0)
+            running_->fills[static_cast<std::size_t>(head.fill)].row_description = whole;
         break;
     case kind::execute:
         if (tag == 'G') {
@@ -222,10 +231,14 @@ session::passage session::on_query_answer(char tag, std::string_view body, std::
     } else if (tag == 'G') {
         enter_copy_in();
     }
-    return head.how == fate::forward || head.how == fate::all_but_ready ? passage::forward : passage::swallow;
+    return head.how == fate::forward || head.how == fate::all_but_ready ? passage::forward
+                                                                        : passage::swallow;
 }
 
-void session::on_command_complete(std::string_view body, std::string_view whole, const expectation& head) {
+void session::on_command_complete(
+    std::string_view body,
+    std::string_view whole,
+    const expectation& head) {
     copy_in_ = copy_in_ && copy_extended_;
     if (head.fill >= 0) {
         auto& target = running_->fills[static_cast<std::size_t>(head.fill)];
@@ -243,10 +256,12 @@ void session::on_command_complete(std::string_view body, std::string_view whole,
 bool session::only_rolls_back_to_savepoint() const {
     return std::ranges::none_of(running_->executions, [](const running_request::ran& one) {
         const auto& facts = *one.plan->analysis->facts;
-        return !facts.understood || std::ranges::any_of(facts.statements, [](const sql::statement_facts& statement) {
-            return statement.kind == sql::statement_kind::rollback || statement.kind == sql::statement_kind::commit ||
-                statement.kind == sql::statement_kind::prepare_transaction;
-        });
+        return !facts.understood ||
+               std::ranges::any_of(facts.statements, [](const sql::statement_facts& statement) {
+                   return statement.kind == sql::statement_kind::rollback ||
+                          statement.kind == sql::statement_kind::commit ||
+                          statement.kind == sql::statement_kind::prepare_transaction;
+               });
     });
 }
 
@@ -262,7 +277,8 @@ session::passage session::on_error(std::string_view body) {
     note_begun(fields.code);
     spoil_fills();
     const auto& head = expected_[expected_head_];
-    const bool hidden = head.how == fate::ready_only || (head.how == fate::swallow && phase_ == phase::closing);
+    const bool hidden = head.how == fate::ready_only ||
+                        (head.how == fate::swallow && phase_ == phase::closing);
     if (copy_in_ && copy_extended_) {
         copy_discard_ = true;
     } else {
@@ -273,7 +289,8 @@ session::passage session::on_error(std::string_view body) {
     }
     if (hidden) return passage::swallow;
     std::string renamed;
-    if (body.find(pool::prepared_lru::prefix) != std::string_view::npos && rewrite_statement_name(body, renamed)) {
+    if (body.find(pool::prepared_lru::prefix) != std::string_view::npos &&
+        rewrite_statement_name(body, renamed)) {
         flush_run();
         send_to_client(renamed);
         return passage::swallow;
@@ -287,8 +304,9 @@ void session::note_begun(std::string_view sqlstate) {
     auto& request = *running_;
     const auto& head = expected_[expected_head_];
     if (head.what == kind::query || head.what == kind::function_call) {
-        const bool unparsed = sqlstate == "42601" && head.what == kind::query && !request.executions.empty() &&
-            !request.executions.front().plan->analysis->facts->understood;
+        const bool unparsed = sqlstate == "42601" && head.what == kind::query &&
+                              !request.executions.empty() &&
+                              !request.executions.front().plan->analysis->facts->understood;
         request.begun = unparsed ? 0 : request.executions.size();
         return;
     }
@@ -297,8 +315,10 @@ void session::note_begun(std::string_view sqlstate) {
         left += expected_[i].what == kind::execute && expected_[i].how == fate::forward ? 1U : 0U;
     }
     // A portal that does not exist has not run.
-    const bool running = head.what == kind::execute && head.how == fate::forward && sqlstate != "34000";
-    request.begun = request.executions.size() - std::min(left, request.executions.size()) + (running ? 1U : 0U);
+    const bool running = head.what == kind::execute && head.how == fate::forward &&
+                         sqlstate != "34000";
+    request.begun = request.executions.size() - std::min(left, request.executions.size()) +
+                    (running ? 1U : 0U);
 }
 
 /// After an error PostgreSQL skips what was sent up to Sync: nothing of it will be answered.
@@ -324,7 +344,8 @@ void session::drop_until_sync() {
         if (gone.is_identity) server_->identity_prepared = false;
         if (gone.what == kind::parse) {
             server_->unnamed.reset();
-            const bool unnamed = gone.names >= 0 && namings_[static_cast<std::size_t>(gone.names)].name.empty();
+            const bool unnamed = gone.names >= 0 &&
+                                 namings_[static_cast<std::size_t>(gone.names)].name.empty();
             if (first && parse_failed && unnamed) unnamed_ = nullptr;
         }
         first = false;
@@ -345,16 +366,21 @@ bool session::rewrite_statement_name(std::string_view body, std::string& out) co
     const auto begin = fields.message.find(pool::prepared_lru::prefix);
     if (begin == std::string_view::npos) return false;
     auto end_of_name = begin + pool::prepared_lru::prefix.size();
-    while (end_of_name < fields.message.size() && fields.message[end_of_name] >= '0' && fields.message[end_of_name] <= '9') {
+    while (end_of_name < fields.message.size() && fields.message[end_of_name] >= '0' &&
+           fields.message[end_of_name] <= '9') {
         ++end_of_name;
     }
     const auto server_name = fields.message.substr(begin, end_of_name - begin);
     std::string client_name;
     const auto consider = [&](const std::string& name, const prepared_ptr& statement) {
-        if (statement != nullptr && server_->prepared.find(server_key(statement->hash)) == server_name) client_name = name;
+        if (statement != nullptr &&
+            server_->prepared.find(server_key(statement->hash)) == server_name)
+            client_name = name;
     };
-    for (const auto& [name, statement] : statements_) consider(name, statement);
-    for (const auto& one : namings_) consider(one.name, one.statement);
+    for (const auto& [name, statement] : statements_)
+        consider(name, statement);
+    for (const auto& one : namings_)
+        consider(one.name, one.statement);
     if (client_name.empty()) return false;
     out.assign(5, 'E');
     for (const auto& [code, value] : fields.all) {
@@ -370,7 +396,8 @@ bool session::rewrite_statement_name(std::string_view body, std::string& out) co
     }
     out += '\0';
     const auto length = static_cast<std::uint32_t>(out.size() - 1);
-    for (std::size_t i = 0; i < 4; ++i) out[1 + i] = static_cast<char>(length >> (24 - 8 * i));
+    for (std::size_t i = 0; i < 4; ++i)
+        out[1 + i] = static_cast<char>(length >> (24 - 8 * i));
     return true;
 }
 
@@ -384,7 +411,8 @@ session::passage session::on_ready(std::string_view body) {
     complete_head();
     // What the answer's end means must be done before the client can see it.
     if (expected_.empty()) settle(status);
-    return head.how == fate::forward || head.how == fate::ready_only ? passage::forward : passage::swallow;
+    return head.how == fate::forward || head.how == fate::ready_only ? passage::forward
+                                                                     : passage::swallow;
 }
 
 void session::commit_naming(int index) {
@@ -472,7 +500,8 @@ void session::settle(wire::transaction_status status) {
         place_ = transaction_place::none;
     } else {
         if (!context_.in_transaction()) context_.begin(server_->worn);
-        place_ = status == wire::transaction_status::failed ? transaction_place::failed : transaction_place::open;
+        place_ = status == wire::transaction_status::failed ? transaction_place::failed
+                                                            : transaction_place::open;
     }
     settle_fence(rolled_back);
     settle_fills(!rolled_back && status != wire::transaction_status::failed && was_clean);
@@ -496,9 +525,11 @@ void session::settle_fence(bool rolled_back) {
         const auto& plan = *request.executions.front().plan;
         const auto* only = plan.single();
         const bool ended_by_itself = only != nullptr &&
-            (only->kind == sql::statement_kind::rollback || only->kind == sql::statement_kind::commit) && !only->chain;
+                                     (only->kind == sql::statement_kind::rollback ||
+                                      only->kind == sql::statement_kind::commit) &&
+                                     !only->chain;
         nothing_written |= (ended_by_itself && request.saw_rollback) ||
-            (request.from_idle && request.saw_error && plan.atomic_alone);
+                           (request.from_idle && request.saw_error && plan.atomic_alone);
     }
     if (nothing_written) {
         request.fence.roll_back();
@@ -512,7 +543,8 @@ void session::settle_fence(bool rolled_back) {
 void session::settle_fills(bool stored) {
     auto& shared = worker_.shared;
     for (auto& one : running_->fills) {
-        if (!stored || one.spoilt || !one.complete || one.row_description.empty() || one.row_description[0] != 'T') {
+        if (!stored || one.spoilt || !one.complete || one.row_description.empty() ||
+            one.row_description[0] != 'T') {
             continue;  // its ticket lands nothing when it is destroyed
         }
         auto fresh = std::make_shared<cache::entry>();
@@ -538,20 +570,24 @@ void session::settle_fills(bool stored) {
 void session::apply_effects() {
     const auto& request = *running_;
     const bool uncertain = request.saw_error &&
-        (request.executions.size() > 1 ||
-         (request.executions.size() == 1 && request.executions[0].plan->footprints.size() > 1));
+                           (request.executions.size() > 1 ||
+                            (request.executions.size() == 1 &&
+                             request.executions[0].plan->footprints.size() > 1));
     if (request.saw_error) {
         // Alone it has done nothing. In company something before it may have been committed: then
         // the server is kept rather than its state guessed.
         bool sets = false;
-        for (const auto& one : request.executions) sets |= !one.settings.empty();
-        if (uncertain && sets && request.controls_transaction) pin(sql::pin_cause::unknown_setting, "a failed request of several statements");
+        for (const auto& one : request.executions)
+            sets |= !one.settings.empty();
+        if (uncertain && sets && request.controls_transaction)
+            pin(sql::pin_cause::unknown_setting, "a failed request of several statements");
         for (std::size_t i = 0; i < request.begun; ++i) {
             const auto& one = request.executions[i];
             if (one.plan->writes() || one.plan->takes_locks) transaction_clean_ = false;
             for (const auto& footprint : one.plan->footprints) {
                 // DO and their like may have left something on the session before they failed.
-                if (footprint.pin == sql::pin_cause::unknown_effect) pin(footprint.pin, footprint.pin_detail);
+                if (footprint.pin == sql::pin_cause::unknown_effect)
+                    pin(footprint.pin, footprint.pin_detail);
             }
         }
         return;
@@ -598,7 +634,9 @@ void session::apply_effect(const sql::statement_facts& facts) {
     case statement_kind::set_transaction:
         if (!facts.isolation.empty()) read_committed_ = facts.isolation == "read committed";
         return;
-    case statement_kind::commit: case statement_kind::rollback: case statement_kind::prepare_transaction:
+    case statement_kind::commit:
+    case statement_kind::rollback:
+    case statement_kind::prepare_transaction:
         if (running_->saw_rollback) {
             revert_context();
         } else {
@@ -613,11 +651,14 @@ void session::apply_effect(const sql::statement_facts& facts) {
         if (auto worn = context_.roll_back_to(facts.object_name)) server_->worn = std::move(worn);
         identity_injected_ = false;
         return;
-    case statement_kind::listen: case statement_kind::declare_cursor: case statement_kind::prepare:
+    case statement_kind::listen:
+    case statement_kind::declare_cursor:
+    case statement_kind::prepare:
         if (facts.pin != sql::pin_cause::none) pinned_names_[facts.pin].insert(facts.object_name);
         return;
     case statement_kind::unlisten: return unpin(sql::pin_cause::listen, facts.object_name);
-    case statement_kind::close_cursor: return unpin(sql::pin_cause::with_hold_cursor, facts.object_name);
+    case statement_kind::close_cursor:
+        return unpin(sql::pin_cause::with_hold_cursor, facts.object_name);
     case statement_kind::deallocate: return forget_statements(facts.object_name);
     case statement_kind::discard: return apply_discard(facts.command_tag);
     default: return;
@@ -678,11 +719,16 @@ void session::apply_settings(const std::vector<sql::setting_change>& changes) {
 
 /// Gives the server back when it is provably in step and nothing of the session is on it.
 void session::release_server() {
-    if (!server_ || running_ || dressing_ || place_ != transaction_place::none || in_extended_ || pins_.any()) return;
+    if (!server_ || running_ || dressing_ || place_ != transaction_place::none || in_extended_ ||
+        pins_.any())
+        return;
     if (server_->cancels->load() != 0) return;
-    if (database_->pool.mode == pool::pool_mode::session && phase_ != phase::closing && phase_ != phase::welcoming) return;
+    if (database_->pool.mode == pool::pool_mode::session && phase_ != phase::closing &&
+        phase_ != phase::welcoming)
+        return;
     const bool mid_message = relay_rest_ != 0 || copy_rest_ != 0;
-    if (!server_->inbox.empty() || !server_->outbox.empty() || mid_message || server_->worn == nullptr) {
+    if (!server_->inbox.empty() || !server_->outbox.empty() || mid_message ||
+        server_->worn == nullptr) {
         return drop_server();
     }
     pool_->give_back(worker_.number, std::move(server_));
@@ -723,7 +769,10 @@ void session::server_lost() {
         return;
     }
     if (!fatal_seen_) {
-        log::warning("client {}: lost its server {}", id_, mid_answer ? "while it answered" : "while idle");
+        log::warning(
+            "client {}: lost its server {}",
+            id_,
+            mid_answer ? "while it answered" : "while idle");
         fail_client("FATAL", "08006", "server closed the connection unexpectedly");
     }
     end();
@@ -736,8 +785,8 @@ void session::enter_copy_in() {
     copy_rest_ = 0;
 }
 
-/// CopyData is streamed as it comes; CopyDone and CopyFail end it, in the extended protocol with the
-/// Sync behind them (the one sent along with Execute was ignored by PostgreSQL, as documented).
+/// CopyData is streamed as it comes; CopyDone and CopyFail end it, in the extended protocol with
+/// the Sync behind them (the one sent along with Execute was ignored by PostgreSQL, as documented).
 std::size_t session::consume_copy_in(std::string_view bytes) {
     std::size_t at = 0;
     std::size_t from = 0;  // what has been looked at but not yet sent
@@ -752,7 +801,8 @@ std::size_t session::consume_copy_in(std::string_view bytes) {
             at += piece;
             continue;
         }
-        const auto next = wire::peek_header(bytes.substr(at), wire::direction::from_client, 0x3fffffff);
+        const auto next =
+            wire::peek_header(bytes.substr(at), wire::direction::from_client, 0x3fffffff);
         if (next.state == wire::frame_state::incomplete) break;
         if (next.state == wire::frame_state::malformed) {
             protocol_violation(wire::describe(next.error));
@@ -765,11 +815,15 @@ std::size_t session::consume_copy_in(std::string_view bytes) {
             return bytes.size();
         }
         // Whole messages, so that a copy that fails leaves the server's stream between two of them.
-        if (next.header.message_size() <= copy_piece_max && bytes.size() - at < next.header.message_size()) break;
+        if (next.header.message_size() <= copy_piece_max &&
+            bytes.size() - at < next.header.message_size())
+            break;
         if (tag == 'S' && copy_extended_ && (copy_ended_ || copy_discard_)) {
             ship(at);
             copy_discard_ = copy_in_ = false;
-            if (std::ranges::none_of(expected_, [](const expectation& one) { return one.what == kind::sync; })) {
+            if (std::ranges::none_of(expected_, [](const expectation& one) {
+                    return one.what == kind::sync;
+                })) {
                 expect(kind::sync);
                 in_extended_ = false;
                 skip_until_sync_ = false;
@@ -787,8 +841,8 @@ std::size_t session::consume_copy_in(std::string_view bytes) {
     return at;
 }
 
-/// The client is leaving or gone: what it left on the server is ended, so that the server can be lent
-/// again; what can't be ended in time closes it.
+/// The client is leaving or gone: what it left on the server is ended, so that the server can be
+/// lent again; what can't be ended in time closes it.
 void session::resynchronise() {
     if (!server_) {
         if (client_gone_ || out_.empty()) destroy();

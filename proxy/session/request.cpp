@@ -25,19 +25,30 @@ constexpr std::size_t backlog_max = std::size_t{1} << 20;
 
 /// Settings that decide neither which rows an answer has nor how they are written.
 constexpr std::array<std::string_view, 16> shapeless_settings{
-    "application_name",      "client_min_messages",      "deadlock_timeout",
-    "default_transaction_read_only", "default_transaction_isolation",
-    "default_transaction_deferrable", "idle_in_transaction_session_timeout",
-    "idle_session_timeout",  "lock_timeout",             "log_min_duration_statement",
-    "log_statement",         "maintenance_work_mem",     "plan_cache_mode",
-    "statement_timeout",     "synchronous_commit",       "work_mem"};
+    "application_name",
+    "client_min_messages",
+    "deadlock_timeout",
+    "default_transaction_read_only",
+    "default_transaction_isolation",
+    "default_transaction_deferrable",
+    "idle_in_transaction_session_timeout",
+    "idle_session_timeout",
+    "lock_timeout",
+    "log_min_duration_statement",
+    "log_statement",
+    "maintenance_work_mem",
+    "plan_cache_mode",
+    "statement_timeout",
+    "synchronous_commit",
+    "work_mem"};
 
 bool is_shapeless(std::string_view name) {
     return std::ranges::binary_search(shapeless_settings, name);
 }
 
 bool is_extended(char tag) {
-    return tag == 'P' || tag == 'B' || tag == 'D' || tag == 'E' || tag == 'C' || tag == 'H' || tag == 'S';
+    return tag == 'P' || tag == 'B' || tag == 'D' || tag == 'E' || tag == 'C' || tag == 'H' ||
+           tag == 'S';
 }
 
 }  // namespace
@@ -59,7 +70,8 @@ std::size_t session::consume_ready(std::string_view bytes) {
         used += taken;
         if (copy_in_) used += consume_copy_in(bytes.substr(used));
     }
-    // A request that waited for a server and then found its answer in the cache needs none any more.
+    // A request that waited for a server and then found its answer in the cache needs none any
+    // more.
     if (server_ && !busy()) release_server();
     return phase_ == phase::closing ? bytes.size() : used;
 }
@@ -92,19 +104,20 @@ session::step session::handle_request(std::string_view bytes, std::size_t& used)
         return outcome;
     }
     switch (tag) {
-    case 'Q': case 'F': {
+    case 'Q':
+    case 'F': {
         const auto whole = wire::peek_message(bytes, wire::direction::from_client, body_size_max);
         const auto outcome = handle_query(whole.message);
         if (outcome == step::consumed) used = size;
         return outcome;
     }
-    case 'd': case 'c': case 'f':
+    case 'd':
+    case 'c':
+    case 'f':
         // The copy has failed meanwhile; PostgreSQL ignores these as well.
         used = size;
         return step::consumed;
-    default:
-        protocol_violation("unexpected message from the client");
-        return step::ended;
+    default: protocol_violation("unexpected message from the client"); return step::ended;
     }
 }
 
@@ -162,7 +175,10 @@ bool session::collect_batch(std::string_view bytes) {
     batch_.size = 0;
     batch_.flush_is_ours = false;
     while (batch_.size < bytes.size()) {
-        const auto next = wire::peek_message(bytes.substr(batch_.size), wire::direction::from_client, body_size_max);
+        const auto next = wire::peek_message(
+            bytes.substr(batch_.size),
+            wire::direction::from_client,
+            body_size_max);
         if (next.state == wire::frame_state::malformed) {
             protocol_violation(wire::describe(next.error));
             return false;
@@ -213,8 +229,9 @@ bool session::classify() {
     bound_ = nullptr;
     bound_by_ = nullptr;
     batch_local_ = batch_.end == 'S';
-    return std::ranges::all_of(
-        batch_.messages, [&](const wire::message& one) { return classify_message(one); });
+    return std::ranges::all_of(batch_.messages, [&](const wire::message& one) {
+        return classify_message(one);
+    });
 }
 
 bool session::classify_message(const wire::message& message) {
@@ -223,7 +240,8 @@ bool session::classify_message(const wire::message& message) {
         if (wire::read_parse(message.body, parse_) != wire::errc::ok) return false;
         // A name that is taken is PostgreSQL's to refuse.
         if (!parse_.name.empty() && find_statement(parse_.name) != nullptr) batch_local_ = false;
-        namings_.push_back({std::string{parse_.name}, worker_.prepare(parse_.query, parse_.parameter_types)});
+        namings_.push_back(
+            {std::string{parse_.name}, worker_.prepare(parse_.query, parse_.parameter_types)});
         namings_visible_ = namings_.size();
         return true;
     }
@@ -248,7 +266,8 @@ bool session::classify_message(const wire::message& message) {
         return true;
     }
     case 'E':
-        return wire::read_execute(message.body, execute_) == wire::errc::ok && classify_execute(execute_);
+        return wire::read_execute(message.body, execute_) == wire::errc::ok &&
+               classify_execute(execute_);
     case 'C':
         if (wire::read_target(message.body, target_) != wire::errc::ok) return false;
         if (target_.kind == 'S') {
@@ -268,7 +287,7 @@ bool session::is_describable(const prepared_statement& statement) const {
     if (!facts.understood || facts.statements.size() != 1) return false;
     const auto kind = facts.statements.front().kind;
     return kind == sql::statement_kind::begin || kind == sql::statement_kind::commit ||
-        kind == sql::statement_kind::rollback;
+           kind == sql::statement_kind::rollback;
 }
 
 bool session::classify_execute(const wire::execute_message& execute) {
@@ -308,19 +327,23 @@ prepared_ptr session::find_statement(std::string_view name) const {
 
 plan_ptr session::plan_of(const sql::analysis_ptr& analysis, std::string_view text) {
     if (analysis != nullptr) return worker_.plan_of(analysis, text, plan_context_, watcher_);
-    // With backslash escapes in plain literals the text means something else than what was analysed.
+    // With backslash escapes in plain literals the text means something else than what was
+    // analysed.
     const auto& settings = *context_.now().settings;
     const auto conforming = settings.find("standard_conforming_strings");
     const bool readable = conforming == settings.end() || conforming->second == "on";
     return worker_.plan_of(
-        readable ? worker_.analyzer.analyze(text) : sql::analyzer::unknown(), text, plan_context_, watcher_);
+        readable ? worker_.analyzer.analyze(text) : sql::analyzer::unknown(),
+        text,
+        plan_context_,
+        watcher_);
 }
 
 plan_ptr session::plan_of(const prepared_statement& statement) {
     const auto& last = statement.last_plan;
     const bool usable = last != nullptr && last->context == plan_context_ &&
-        last->settings == worker_.settings() &&
-        (watcher_ == nullptr || last->catalog_epoch == watcher_->epoch());
+                        last->settings == worker_.settings() &&
+                        (watcher_ == nullptr || last->catalog_epoch == watcher_->epoch());
     if (!usable) statement.last_plan = plan_of(statement.analysis, statement.text);
     return statement.last_plan;
 }
@@ -337,8 +360,9 @@ void session::refresh_plan_context() {
     plan_context fresh;
     fresh.database = database_->number;
     fresh.database_name = database_->name;
-    fresh.names.search_path =
-        value_of("search_path", greeting ? greeting->defaults.search_path : "\"$user\", public");
+    fresh.names.search_path = value_of(
+        "search_path",
+        greeting ? greeting->defaults.search_path : "\"$user\", public");
     fresh.names.role = value_of("role", "none");
     if (fresh.names.role == "none") fresh.names.role = value_of("session_authorization", user_);
     plan_context_ = worker_.plans.intern(std::move(fresh));
@@ -364,12 +388,14 @@ void session::fill_in_settings(execution& one, const wire::message* bound) {
     for (const auto& statement : facts.statements) {
         for (auto change : statement.settings) {
             if (change.name_parameter != 0 || change.value_parameter != 0) {
-                const bool readable = bound != nullptr && wire::read_bind(bound->body, bind_) == wire::errc::ok;
+                const bool readable = bound != nullptr &&
+                                      wire::read_bind(bound->body, bind_) == wire::errc::ok;
                 const auto parameter = [&](std::uint16_t number) -> std::string {
                     if (!readable || number > bind_.values.size()) return {};
                     return std::string{bind_.values[number - 1U].value_or("")};
                 };
-                if (change.name_parameter != 0) change.name = to_lower(parameter(change.name_parameter));
+                if (change.name_parameter != 0)
+                    change.name = to_lower(parameter(change.name_parameter));
                 if (change.value_parameter != 0) change.value = parameter(change.value_parameter);
             }
             one.settings.push_back(std::move(change));

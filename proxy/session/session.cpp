@@ -94,7 +94,8 @@ void session::on_client_readable() {
 /// Tells a client that has closed both sides from one that still reads: something harmless that may
 /// come at any time is sent, which the kernel of a client that is gone answers with a reset.
 void session::probe_client() {
-    if (!running_ || relay_rest_ != 0 || !out_.empty() || !server_ || server_->parameters.empty()) return;
+    if (!running_ || relay_rest_ != 0 || !out_.empty() || !server_ || server_->parameters.empty())
+        return;
     std::string out;
     const auto& [name, value] = server_->parameters.front();
     wire::write_parameter_status(out, name, value);
@@ -183,7 +184,9 @@ void session::on_client_writable() {
 }
 
 void session::fail_client(
-    std::string_view severity, std::string_view sqlstate, std::string_view message) {
+    std::string_view severity,
+    std::string_view sqlstate,
+    std::string_view message) {
     std::string out;
     wire::write_error(out, severity, sqlstate, message);
     send_to_client(out);
@@ -281,7 +284,10 @@ void session::cancel() {
 }
 
 void session::take_note(
-    const plan& of, reason why, metrics::histogram from, monotonic_ns started_at) {
+    const plan& of,
+    reason why,
+    metrics::histogram from,
+    monotonic_ns started_at) {
     const auto at = postern::now();
     metrics::add(metrics::counter::statements);
     metrics::add(why);
@@ -303,7 +309,10 @@ client_row session::row() const {
     out.database = database_ != nullptr ? database_->name : std::string{};
     out.application_name = application_name_;
     out.address = address_;
-    out.state = waiting_for_ != nullptr ? "waiting" : running_ ? "active" : place_ != transaction_place::none ? "idle in transaction" : "idle";
+    out.state = waiting_for_ != nullptr             ? "waiting"
+                : running_                          ? "active"
+                : place_ != transaction_place::none ? "idle in transaction"
+                                                    : "idle";
     for (std::size_t cause = 1; cause < pins_.size(); ++cause) {
         if (!pins_[cause]) continue;
         if (!out.pin.empty()) out.pin += ", ";

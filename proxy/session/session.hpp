@@ -53,8 +53,8 @@ struct expectation {
     };
     enum class fate : std::uint8_t {
         forward,
-        swallow,  ///< ours: the client knows nothing of it
-        local,    ///< nothing was sent: the answer is made here when its turn comes
+        swallow,        ///< ours: the client knows nothing of it
+        local,          ///< nothing was sent: the answer is made here when its turn comes
         all_but_ready,  ///< another ReadyForQuery follows, which is the client's
         ready_only,  ///< a statement of ours that fails on purpose: only ReadyForQuery is passed on
     };
@@ -86,13 +86,13 @@ struct fill {
 /// One statement of a request about to run.
 struct execution {
     plan_ptr plan;
-    prepared_ptr statement;           ///< null: a simple Query, or a portal of an earlier request
+    prepared_ptr statement;  ///< null: a simple Query, or a portal of an earlier request
     const wire::message* bind = nullptr;
     bool describes_portal = false;
-    bool whole_answer = true;         ///< unnamed portal, all rows
+    bool whole_answer = true;  ///< unnamed portal, all rows
     std::string_view text;
     std::vector<sql::setting_change> settings;  ///< with parameters filled in
-    reason why = reason::none;        ///< why it goes to the server
+    reason why = reason::none;                  ///< why it goes to the server
     int fill = -1;
     cache::entry_ptr hit;
 };
@@ -123,7 +123,7 @@ struct running_request {
     std::vector<fill> fills;
     coherence::fence fence;
     monotonic_ns fenced_at = 0;
-    bool from_idle = false;           ///< no transaction was open when it was sent
+    bool from_idle = false;  ///< no transaction was open when it was sent
     bool saw_error = false;
     /// Executions that have begun to run; the others of a failed request have done nothing.
     std::size_t begun = 0;
@@ -132,7 +132,7 @@ struct running_request {
     bool saw_fatal = false;
     bool controls_transaction = false;
     bool changes_catalog = false;
-    bool ready = false;               ///< ReadyForQuery has been seen
+    bool ready = false;  ///< ReadyForQuery has been seen
 };
 
 class session final : public std::enable_shared_from_this<session> {
@@ -177,7 +177,7 @@ private:
     struct batch {
         std::vector<wire::message> messages;  ///< up to and with Sync or Flush
         std::size_t size = 0;
-        char end = 'S';                       ///< 'S', or 'H' for a Flush, the client's or one of ours
+        char end = 'S';  ///< 'S', or 'H' for a Flush, the client's or one of ours
         bool flush_is_ours = false;
     };
     /// A name that the request gives to a statement, or takes away (null).
@@ -193,7 +193,10 @@ private:
     std::size_t consume_ready(std::string_view bytes);
     void resume();
     void send_to_client(std::string_view bytes);
-    void fail_client(std::string_view severity, std::string_view sqlstate, std::string_view message);
+    void fail_client(
+        std::string_view severity,
+        std::string_view sqlstate,
+        std::string_view message);
     void protocol_violation(std::string_view message);
     void end();
     void client_vanished();
@@ -282,19 +285,31 @@ private:
     std::string_view add_server_name(const hash128& key, std::string& out);
     void compose_begin(std::string& out);
     void compose_identity(std::string& out);
-    void compose_sql_execute(const std::string& name, const prepared_statement& statement, std::string& out);
+    void compose_sql_execute(
+        const std::string& name,
+        const prepared_statement& statement,
+        std::string& out);
     void compose_abort(std::string& out);
     void forget_unnamed(std::string& out);
-    void compose_message(const wire::message& message, std::size_t& next_execution, std::string& out);
+    void compose_message(
+        const wire::message& message,
+        std::size_t& next_execution,
+        std::string& out);
     void compose_parse(const wire::message& message, std::string& out);
     void compose_bind(const wire::message& message, std::string& out);
-    void compose_describe(const wire::message& message, std::size_t next_execution, std::string& out);
+    void compose_describe(
+        const wire::message& message,
+        std::size_t next_execution,
+        std::string& out);
     void compose_close(const wire::message& message, std::string& out);
     void compose_execute(const wire::message& message, execution& one, std::string& out);
     std::string_view server_name_of(const prepared_statement& statement, std::string& out);
     std::string_view unknown_name(std::string_view name, std::string& buffer) const;
     hash128 server_key(const hash128& statement) const;
-    expectation& expect(expectation::kind what, expectation::fate how = expectation::fate::forward, int fill = -1);
+    expectation& expect(
+        expectation::kind what,
+        expectation::fate how = expectation::fate::forward,
+        int fill = -1);
     bool wants_identity(const plan& of) const;
     void begin_running();
     void prepare_fills();
@@ -319,7 +334,10 @@ private:
     passage on_error(std::string_view body);
     passage on_ready(std::string_view body);
     void note_begun(std::string_view sqlstate);
-    void on_command_complete(std::string_view body, std::string_view whole, const expectation& head);
+    void on_command_complete(
+        std::string_view body,
+        std::string_view whole,
+        const expectation& head);
     bool only_rolls_back_to_savepoint() const;
     void commit_naming(int index);
     void after_relay();
@@ -364,8 +382,8 @@ private:
     // The client.
     events client_events_;
     pool::channel client_;
-    std::string in_;            // received, not yet consumed
-    std::string out_;           // composed, not yet taken by the socket
+    std::string in_;   // received, not yet consumed
+    std::string out_;  // composed, not yet taken by the socket
     phase phase_ = phase::startup;
     bool client_gone_ = false;
     bool destroyed_ = false;
@@ -374,7 +392,7 @@ private:
     bool half_closed_ = false;  // the client will send nothing more, but may still read
 
     // Who it is. Set by startup and authentication.
-    settings_ptr settings_;     // the configuration at login: databases, identity
+    settings_ptr settings_;  // the configuration at login: databases, identity
     const database* database_ = nullptr;
     std::string user_;
     std::string application_name_;
@@ -406,9 +424,9 @@ private:
 
     // Its transaction.
     transaction_place place_ = transaction_place::none;
-    std::string held_begin_;        // the text that the client was told has begun
-    bool read_committed_ = true;    // of the transaction; outside: of the next one
-    bool transaction_clean_ = true; // nothing written, locked or set locally in it
+    std::string held_begin_;         // the text that the client was told has begun
+    bool read_committed_ = true;     // of the transaction; outside: of the next one
+    bool transaction_clean_ = true;  // nothing written, locked or set locally in it
     std::vector<coherence::tag> dirty_tags_;
     bool dirty_everything_ = false;
     bool dirty_catalog_ = false;
@@ -418,7 +436,7 @@ private:
     // Its server.
     events server_events_;
     pool::server_ptr server_;
-    std::bitset<16> pins_;          // by sql::pin_cause
+    std::bitset<16> pins_;  // by sql::pin_cause
     std::string pin_detail_;
     std::map<sql::pin_cause, std::set<std::string>> pinned_names_;  // channels, cursors, statements
     pool::wait_ticket wait_ticket_;
@@ -426,9 +444,9 @@ private:
     bool dressing_ = false;
     bool dressing_ready_ = false;
     bool resynchronising_ = false;
-    bool fatal_seen_ = false;       // PostgreSQL has said goodbye; the end of the connection follows
-    std::string dressing_error_;   // the server's ErrorResponse to it
-    bool in_extended_ = false;      // a Flush was forwarded: the server's batch is open until Sync
+    bool fatal_seen_ = false;     // PostgreSQL has said goodbye; the end of the connection follows
+    std::string dressing_error_;  // the server's ErrorResponse to it
+    bool in_extended_ = false;    // a Flush was forwarded: the server's batch is open until Sync
     bool skip_until_sync_ = false;  // the open batch failed: client messages are dropped until Sync
     bool copy_in_ = false;          // the server takes CopyData
     bool copy_extended_ = false;    // within the extended protocol: until Sync
@@ -441,21 +459,21 @@ private:
     // The request at the front of in_, and the one on the server.
     pending_request pending_;
     batch batch_;
-    std::string_view query_text_;   // of a simple Query; valid while it is being handled
+    std::string_view query_text_;  // of a simple Query; valid while it is being handled
     bool is_query_ = false;
     std::vector<execution> executions_;
     std::vector<naming> namings_;
     std::size_t namings_visible_ = 0;  // those that stand before the message being looked at
     std::size_t namings_done_ = 0;
-    std::size_t rendered_bind_ = 0;  // the execution of the Bind rendered last
+    std::size_t rendered_bind_ = 0;     // the execution of the Bind rendered last
     std::uint64_t request_number_ = 0;  // tells a late callback from the one that is waited for
-    prepared_ptr bound_;            // what the unnamed portal is bound to within the request
+    prepared_ptr bound_;                // what the unnamed portal is bound to within the request
     const wire::message* bound_by_ = nullptr;
-    wire::parse_message parse_;     // readers' memory, reused
+    wire::parse_message parse_;  // readers' memory, reused
     mutable wire::bind_message bind_;
     wire::execute_message execute_;
     wire::target_message target_;
-    bool batch_local_ = true;       // nothing in it speaks against answering it here
+    bool batch_local_ = true;  // nothing in it speaks against answering it here
     std::optional<running_request> running_;
     std::vector<expectation> expected_;
     std::size_t expected_head_ = 0;
@@ -465,8 +483,8 @@ private:
     std::string console_portal_;
 
     // The relay's place in the server's stream.
-    std::size_t relay_rest_ = 0;    // bytes of the current message still to come
-    bool relay_forwards_ = false;   // and whether they go to the client
+    std::size_t relay_rest_ = 0;   // bytes of the current message still to come
+    bool relay_forwards_ = false;  // and whether they go to the client
     int relay_fill_ = -1;
     const char* run_begin_ = nullptr;  // bytes that will go to the client in one piece
     std::size_t run_size_ = 0;

@@ -18,31 +18,34 @@
 namespace postern::session {
 
 struct listener {
-    std::string address = "127.0.0.1";  ///< an address, or a folder beginning with '/' for a Unix socket
-    std::uint16_t port = 6432;          ///< 0: any free one, printed when listening
+    std::string address =
+        "127.0.0.1";            ///< an address, or a folder beginning with '/' for a Unix socket
+    std::uint16_t port = 6432;  ///< 0: any free one, printed when listening
 };
 
 enum class auth_method : std::uint8_t {
     scram,  ///< SCRAM-SHA-256
-    trust,  ///< no password; refused by the configuration for anything but loopback and Unix sockets
+    trust,  ///< no password; refused by the configuration for anything but loopback and Unix
+            ///< sockets
 };
 
 /// Someone who may log in.
 struct user {
     std::string name;
     auth_method method = auth_method::scram;
-    std::string verifier;           ///< SCRAM-SHA-256$…; derived at start when a password was configured
-    std::string upstream_password;  ///< how the pool logs in at PostgreSQL as this user; empty: trust
+    std::string verifier;  ///< SCRAM-SHA-256$…; derived at start when a password was configured
+    std::string
+        upstream_password;  ///< how the pool logs in at PostgreSQL as this user; empty: trust
 };
 
 /// One name that clients may connect to.
 struct database {
-    std::string name;               ///< what clients ask for
+    std::string name;  ///< what clients ask for
     pool::upstream server;
     pool::settings pool;
     /// Role and password of Postern's own connections (catalog, auth_query).
     pool::credentials service;
-    std::uint32_t number = 0;       ///< unique in the process; part of tags and keys
+    std::uint32_t number = 0;  ///< unique in the process; part of tags and keys
 };
 
 enum class rls_mode : std::uint8_t { optional, required };
@@ -53,7 +56,8 @@ struct settings {
     std::vector<database> databases;
     /// "*" in `databases`' name position is not supported: every database is listed.
     std::unordered_map<std::string, user> users;
-    /// SELECT … that takes $1 = user name and yields name, verifier; empty: only `users` may log in.
+    /// SELECT … that takes $1 = user name and yields name, verifier; empty: only `users` may log
+    /// in.
     std::string auth_query;
     auth_method auth_query_method = auth_method::scram;
     std::vector<std::string> admin_users;  ///< who may use the console databases
@@ -68,7 +72,7 @@ struct settings {
     std::chrono::milliseconds login_timeout{30000};
     std::chrono::milliseconds drain_timeout{30000};
     std::size_t statement_bytes_max = std::size_t{16} << 20;  ///< of one client message kept whole
-    unsigned threads = 0;                                     ///< 0: one a core
+    unsigned threads = 0;                                     ///< 0: one for every two cores
 };
 
 using settings_ptr = std::shared_ptr<const settings>;

@@ -12,7 +12,8 @@ namespace {
 
 std::string hex(std::string_view bytes) {
     std::string out;
-    for (const char c : bytes) out += fmt::format("{:02x}", static_cast<unsigned char>(c));
+    for (const char c : bytes)
+        out += fmt::format("{:02x}", static_cast<unsigned char>(c));
     return out;
 }
 
@@ -21,7 +22,8 @@ std::string hex(std::string_view bytes) {
 std::int32_t cancel_registry::add(target who) {
     const std::scoped_lock lock{mutex_};
     // Numbers come round after two thousand million log-ins; one that is in use is passed over.
-    while (next_ <= 0 || targets_.contains(next_)) next_ = next_ <= 0 ? 1 : next_ + 1;
+    while (next_ <= 0 || targets_.contains(next_))
+        next_ = next_ <= 0 ? 1 : next_ + 1;
     targets_.emplace(next_, std::move(who));
     const auto made = next_;
     next_ = next_ == INT32_MAX ? 1 : next_ + 1;
@@ -34,7 +36,8 @@ void cancel_registry::remove(std::int32_t key) {
 }
 
 std::optional<cancel_registry::target> cancel_registry::find(
-    std::int32_t key, std::string_view secret) const {
+    std::int32_t key,
+    std::string_view secret) const {
     const std::scoped_lock lock{mutex_};
     const auto found = targets_.find(key);
     if (found == targets_.end() || found->second.secret != secret) return std::nullopt;
@@ -68,7 +71,8 @@ pool::pool_ptr shared_state::pool_of(const database& where, const user& who) {
     auto& found = pools_[{where.name, who.name}];
     if (found == nullptr) {
         std::vector<pool::poller*> pollers;
-        for (const auto& one : workers) pollers.push_back(&one->events);
+        for (const auto& one : workers)
+            pollers.push_back(&one->events);
         found = std::make_shared<pool::pool>(
             where.name,
             pool::connect_request{where.server, {who.name, who.upstream_password}, where.pool},
@@ -86,7 +90,8 @@ pool::pool_ptr shared_state::pool_of(const database& where, const user& who) {
 std::vector<pool::pool_ptr> shared_state::pools() const {
     const std::scoped_lock lock{mutex_};
     std::vector<pool::pool_ptr> out;
-    for (const auto& [unused, one] : pools_) out.push_back(one);
+    for (const auto& [unused, one] : pools_)
+        out.push_back(one);
     return out;
 }
 

@@ -75,8 +75,9 @@ struct shared_state {
     cache::flight_table flights;
     cancel_registry cancels;
     const std::optional<cache::redis_settings> redis;
-    const std::string start_token;   ///< random, of this process: what an earlier one stored is not found
-    const std::string mock_secret;   ///< for users that do not exist
+    const std::string
+        start_token;  ///< random, of this process: what an earlier one stored is not found
+    const std::string mock_secret;  ///< for users that do not exist
 
     std::vector<std::unique_ptr<worker>> workers;
     std::atomic<std::uint32_t> clients{0};

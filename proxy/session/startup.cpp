@@ -22,7 +22,10 @@ bool is_console(std::string_view database_name) {
 }
 
 /// Settings and parameters, apart from the name that every client gives itself.
-std::string welcome_key(const std::string& database, const std::string& user, const pool::settings_map& settings) {
+std::string welcome_key(
+    const std::string& database,
+    const std::string& user,
+    const pool::settings_map& settings) {
     std::string key = database + '\0' + user;
     for (const auto& [name, value] : settings) {
         if (name == "application_name") continue;
@@ -39,19 +42,19 @@ std::size_t session::consume_startup(std::string_view bytes) {
         const auto next = wire::peek_startup(bytes.substr(used));
         if (next.state == wire::frame_state::incomplete) break;
         if (next.state == wire::frame_state::malformed) {
-            protocol_violation(fmt::format("invalid startup packet: {}", wire::describe(next.error)));
+            protocol_violation(
+                fmt::format("invalid startup packet: {}", wire::describe(next.error)));
             return bytes.size();
         }
         used += next.packet.size;
         switch (next.packet.kind) {
         case wire::startup_kind::ssl_request:
         case wire::startup_kind::gssenc_request:
-            // Answered "no", so bytes behind it are the plain text that they are, as PostgreSQL does.
+            // Answered "no", so bytes behind it are the plain text that they are, as PostgreSQL
+            // does.
             send_to_client("N");
             break;
-        case wire::startup_kind::cancel_request:
-            on_cancel_packet(next.packet);
-            return bytes.size();
+        case wire::startup_kind::cancel_request: on_cancel_packet(next.packet); return bytes.size();
         case wire::startup_kind::startup: on_startup_packet(next.packet); break;
         }
     }
@@ -104,7 +107,8 @@ void session::read_startup_parameters(const wire::startup_packet& packet) {
                 fail_client("FATAL", "42601", parsed.error().message);
                 return end();
             }
-            for (auto& one : *parsed) settings.push_back(std::move(one));
+            for (auto& one : *parsed)
+                settings.push_back(std::move(one));
         } else if (name == "replication") {
             if (value != "false" && value != "off" && value != "no" && value != "0") {
                 fail_client("FATAL", "0A000", "replication connections are not supported");
@@ -122,7 +126,10 @@ void session::read_startup_parameters(const wire::startup_packet& packet) {
     for (auto& [name, value] : settings) {
         if (identity::is_variable(settings_->identity, name)) {
             if (!settings_->identity.trust_startup_parameters) {
-                fail_client("FATAL", "42501", fmt::format("permission denied to set parameter \"{}\"", name));
+                fail_client(
+                    "FATAL",
+                    "42501",
+                    fmt::format("permission denied to set parameter \"{}\"", name));
                 return end();
             }
             startup_identity_[name] = value;
@@ -176,9 +183,13 @@ void session::start_scram(const std::string& verifier_text, bool doomed) {
     auto verifier = auth::scram_verifier::parse(verifier_text);
     scram_doomed_ = doomed || !verifier;
     if (!doomed && !verifier) {
-        log::warning("user \"{}\" has no SCRAM-SHA-256 verifier: {}", user_, verifier.error().message);
+        log::warning(
+            "user \"{}\" has no SCRAM-SHA-256 verifier: {}",
+            user_,
+            verifier.error().message);
     }
-    scram_.emplace(scram_doomed_ ? auth::mock_verifier(user_, worker_.shared.mock_secret) : *verifier);
+    scram_.emplace(
+        scram_doomed_ ? auth::mock_verifier(user_, worker_.shared.mock_secret) : *verifier);
     if (scram_doomed_) scram_->set_doomed();
     constexpr std::string_view mechanisms[] = {"SCRAM-SHA-256"};
     std::string out;
@@ -189,7 +200,8 @@ void session::start_scram(const std::string& verifier_text, bool doomed) {
 std::size_t session::consume_authentication(std::string_view bytes) {
     std::size_t used = 0;
     while (phase_ == phase::authenticating && scram_ && used < bytes.size()) {
-        const auto next = wire::peek_message(bytes.substr(used), wire::direction::from_client, password_size_max);
+        const auto next =
+            wire::peek_message(bytes.substr(used), wire::direction::from_client, password_size_max);
         if (next.state == wire::frame_state::incomplete) break;
         if (next.state == wire::frame_state::malformed || next.message.tag != 'p') {
             if (next.state == wire::frame_state::complete && next.message.tag == 'X') {
@@ -224,8 +236,16 @@ void session::on_password_message(std::string_view body) {
     const auto answer = scram_->final(body);
     if (!answer) {
         metrics::add(metrics::counter::logins_failed);
-        log::info("client {} {}: login as \"{}\" failed: {}", id_, address_, user_, answer.error().message);
-        fail_client("FATAL", "28P01", fmt::format("password authentication failed for user \"{}\"", user_));
+        log::info(
+            "client {} {}: login as \"{}\" failed: {}",
+            id_,
+            address_,
+            user_,
+            answer.error().message);
+        fail_client(
+            "FATAL",
+            "28P01",
+            fmt::format("password authentication failed for user \"{}\"", user_));
         return end();
     }
     wire::write_authentication(out, wire::authentication::sasl_final, *answer);
@@ -238,15 +258,27 @@ void session::authenticated() {
     if (is_console(requested_database_) && database_ == nullptr) {
         const auto& admins = settings_->admin_users;
         if (std::find(admins.begin(), admins.end(), user_) == admins.end()) {
-            fail_client("FATAL", "42501", fmt::format("user \"{}\" may not use the console", user_));
+            fail_client(
+                "FATAL",
+                "42501",
+                fmt::format("user \"{}\" may not use the console", user_));
             return end();
         }
         phase_ = phase::console;
         stop_wait_timer();
-        return send_welcome({{"server_version", "15.0 (Postern)"}, {"client_encoding", "UTF8"}, {"server_encoding", "UTF8"}, {"DateStyle", "ISO, MDY"}, {"standard_conforming_strings", "on"}, {"integer_datetimes", "on"}});
+        return send_welcome(
+            {{"server_version", "15.0 (Postern)"},
+             {"client_encoding", "UTF8"},
+             {"server_encoding", "UTF8"},
+             {"DateStyle", "ISO, MDY"},
+             {"standard_conforming_strings", "on"},
+             {"integer_datetimes", "on"}});
     }
     if (database_ == nullptr) {
-        fail_client("FATAL", "3D000", fmt::format("database \"{}\" does not exist", requested_database_));
+        fail_client(
+            "FATAL",
+            "3D000",
+            fmt::format("database \"{}\" does not exist", requested_database_));
         return end();
     }
     pool_ = worker_.shared.pool_of(*database_, user_record_);
@@ -282,7 +314,10 @@ void session::send_welcome(const pool::reported_parameters& parameters) {
     wire::write_authentication(out, wire::authentication::ok);
     for (const auto& [name, value] : parameters) {
         const bool own_name = name == "application_name";
-        wire::write_parameter_status(out, name, own_name ? std::string_view{application_name_} : value);
+        wire::write_parameter_status(
+            out,
+            name,
+            own_name ? std::string_view{application_name_} : value);
     }
     cancel_secret_ = auth::random_bytes(4);
     cancel_key_ = worker_.shared.cancels.add({cancel_secret_, worker_.number, id_});

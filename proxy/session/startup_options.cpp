@@ -60,7 +60,8 @@ outcome<std::vector<std::pair<std::string, std::string>>> parse_options(std::str
         }
         const auto equals = word.find('=');
         if (equals == std::string_view::npos || equals == 0) {
-            return failure{fmt::format("startup option \"{}\" must have the form name=value", word)};
+            return failure{
+                fmt::format("startup option \"{}\" must have the form name=value", word)};
         }
         auto name = to_lower(word.substr(0, equals));
         if (is_long) {

@@ -45,7 +45,8 @@ const settings_ptr& worker::settings() {
 }
 
 prepared_ptr worker::prepare(
-    std::string_view text, const std::vector<std::uint32_t>& parameter_types) {
+    std::string_view text,
+    const std::vector<std::uint32_t>& parameter_types) {
     hash128 hash = hash_bytes(text);
     if (!parameter_types.empty()) {
         const auto types = hash_bytes(
@@ -112,14 +113,17 @@ session* worker::find(std::uint64_t id) const {
 std::vector<client_row> worker::clients() const {
     std::vector<client_row> rows;
     rows.reserve(sessions_.size());
-    for (const auto& [unused, one] : sessions_) rows.push_back(one->row());
+    for (const auto& [unused, one] : sessions_)
+        rows.push_back(one->row());
     return rows;
 }
 
 void worker::stop_sessions(bool at_once) {
     std::vector<std::shared_ptr<session>> all;
-    for (const auto& [unused, one] : sessions_) all.push_back(one);
-    for (const auto& one : all) one->stop(at_once);
+    for (const auto& [unused, one] : sessions_)
+        all.push_back(one);
+    for (const auto& one : all)
+        one->stop(at_once);
 }
 
 }  // namespace postern::session

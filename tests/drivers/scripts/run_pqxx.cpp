@@ -1,10 +1,9 @@
 // libpqxx: prepared statements, transactions of several kinds, table streams, pipelines, cursors.
 
-#include <pqxx/pqxx>
-
 #include <chrono>
 #include <functional>
 #include <iostream>
+#include <pqxx/pqxx>
 #include <string>
 #include <thread>
 #include <tuple>
@@ -79,7 +78,10 @@ void transactions(pqxx::connection& link, pqxx::connection& other) {
         pqxx::transaction<pqxx::serializable> transaction{link};
         show("isolation", rows(transaction.exec("SHOW transaction_isolation")));
         pqxx::stateless_cursor<pqxx::cursor_base::read_only, pqxx::cursor_base::owned> cursor{
-            transaction, "SELECT id FROM person ORDER BY id", "listed", false};
+            transaction,
+            "SELECT id FROM person ORDER BY id",
+            "listed",
+            false};
         show("cursor", rows(cursor.retrieve(2, 5)));
     }
     {
@@ -92,14 +94,16 @@ void copies(pqxx::connection& link) {
     {
         pqxx::work transaction{link};
         pqxx::stream_to stream{transaction, "scratch"};
-        for (int id = 10; id < 14; ++id) stream << std::make_tuple(id, "row " + std::to_string(id));
+        for (int id = 10; id < 14; ++id)
+            stream << std::make_tuple(id, "row " + std::to_string(id));
         stream.complete();
         transaction.commit();
     }
     pqxx::work transaction{link};
     pqxx::stream_from stream{transaction, "scratch"};
     std::tuple<int, std::string> row;
-    while (stream >> row) show("streamed", std::to_string(std::get<0>(row)) + std::get<1>(row));
+    while (stream >> row)
+        show("streamed", std::to_string(std::get<0>(row)) + std::get<1>(row));
     stream.complete();
 }
 
@@ -127,7 +131,8 @@ int main(int count, char** arguments) {
     reads(other);
     transactions(link, other);
     copies(link);
-    for (const char* sql : {"SELECT 1/0", "SELEC 1", "SELECT * FROM nowhere"}) failing(link, sql);
+    for (const char* sql : {"SELECT 1/0", "SELEC 1", "SELECT * FROM nowhere"})
+        failing(link, sql);
     cancel(link);
     {
         pqxx::work transaction{link};

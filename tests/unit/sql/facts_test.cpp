@@ -73,6 +73,7 @@ struct row {
 
 }  // namespace
 
+// long: a table of statements, one line each
 TEST_CASE("every kind of statement is told apart and names its relations") {
     static const row rows[] = {
         {"SELECT * FROM a JOIN s.b ON true", statement_kind::select, "a:r s.b:r"},

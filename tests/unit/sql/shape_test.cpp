@@ -225,6 +225,7 @@ TEST_CASE("texts of one shape have the facts of a fresh parse whatever their con
     CHECK(shared.statistics().shape_hits > 500);
 }
 
+// long: a table of statements, one line each
 TEST_CASE("tricky texts have the same facts by shape as by a fresh parse") {
     static const char* const texts[] = {
         "SELECT 'a' 'b'",
