@@ -32,7 +32,7 @@ void report(reported_parameters& into, std::string_view name, std::string_view v
 class prepared_lru {
 public:
     explicit prepared_lru(std::size_t capacity)
-        : capacity_{capacity} {}
+        : capacity_{capacity == 0 ? 1 : capacity} {}  // one is needed to run anything by name
 
     /// The server-side name of what hashes to `what`, moved to the front; empty when it isn't
     /// there.

@@ -255,7 +255,7 @@ hash128 session::server_key(const hash128& statement) const {
 
 /// The BEGIN that the client was told of, without Sync: if it fails, what follows is skipped.
 void session::compose_begin(std::string& out) {
-    const auto statement = worker_.prepare(held_begin_, {});
+    const auto statement = worker_.prepare(held_begin_, {}, 0);
     const auto name = server_name_of(*statement, out);
     wire::write_bind(out, {}, name, std::string_view{"\0\0\0\0\0\0", 6});
     expect(kind::bind, fate::swallow);

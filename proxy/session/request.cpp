@@ -241,7 +241,8 @@ bool session::classify_message(const wire::message& message) {
         // A name that is taken is PostgreSQL's to refuse.
         if (!parse_.name.empty() && find_statement(parse_.name) != nullptr) batch_local_ = false;
         namings_.push_back(
-            {std::string{parse_.name}, worker_.prepare(parse_.query, parse_.parameter_types)});
+            {std::string{parse_.name},
+             worker_.prepare(parse_.query, parse_.parameter_types, catalog_epoch())});
         namings_visible_ = namings_.size();
         return true;
     }
@@ -315,6 +316,10 @@ bool session::classify_execute(const wire::execute_message& execute) {
     return true;
 }
 
+std::uint64_t session::catalog_epoch() const noexcept {
+    return watcher_ != nullptr ? watcher_->epoch() : 0;
+}
+
 /// By what the request itself names first, then by what the session has.
 prepared_ptr session::find_statement(std::string_view name) const {
     for (auto i = namings_visible_; i > 0; --i) {
@@ -343,7 +348,7 @@ plan_ptr session::plan_of(const prepared_statement& statement) {
     const auto& last = statement.last_plan;
     const bool usable = last != nullptr && last->context == plan_context_ &&
                         last->settings == worker_.settings() &&
-                        (watcher_ == nullptr || last->catalog_epoch == watcher_->epoch());
+                        last->catalog_epoch == catalog_epoch();
     if (!usable) statement.last_plan = plan_of(statement.analysis, statement.text);
     return statement.last_plan;
 }

@@ -219,6 +219,7 @@ private:
     void start_scram(const std::string& verifier_text, bool doomed);
     void on_password_message(std::string_view body);
     void authenticated();
+    bool sees_through_policies() const;
     void welcome();
     void send_welcome(const pool::reported_parameters& parameters);
     void on_login_timeout();
@@ -234,6 +235,7 @@ private:
     plan_ptr plan_of(const sql::analysis_ptr& analysis, std::string_view text);
     plan_ptr plan_of(const prepared_statement& statement);
     prepared_ptr find_statement(std::string_view name) const;
+    std::uint64_t catalog_epoch() const noexcept;
     void refresh_plan_context();
     void fill_in_settings(execution& one, const wire::message* bound);
     plan_ptr plan_of_function_call(std::string_view body);

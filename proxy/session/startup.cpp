@@ -10,6 +10,8 @@
 #include <boost/asio/post.hpp>
 #include <fmt/format.h>
 
+#include <algorithm>
+
 namespace postern::session {
 
 namespace {
@@ -281,12 +283,39 @@ void session::authenticated() {
             fmt::format("database \"{}\" does not exist", requested_database_));
         return end();
     }
-    pool_ = worker_.shared.pool_of(*database_, user_record_);
     watcher_ = worker_.shared.watcher_of(database_->name);
+    if (settings_->rls == rls_mode::required && sees_through_policies()) {
+        fail_client(
+            "FATAL",
+            "42501",
+            fmt::format(
+                "role \"{}\" is not proven to be subject to row-level security, which the "
+                "configuration "
+                "requires (rls: required)",
+                user_));
+        return end();
+    }
+    pool_ = worker_.shared.pool_of(*database_, user_record_);
     context_.change().settings = std::make_shared<const pool::settings_map>(startup_settings_);
     phase_ = phase::welcoming;
     stop_wait_timer();
     welcome();
+}
+
+/// Whether policies do not, or may not, hold for this login: a superuser, BYPASSRLS, the owner of a
+/// table whose policies are not forced, or nobody the catalog could tell us about.
+bool session::sees_through_policies() const {
+    const auto catalog = watcher_ != nullptr ? watcher_->current() : nullptr;
+    if (catalog == nullptr) return true;
+    const auto& roles = catalog->data().roles;
+    const auto found = std::find_if(roles.begin(), roles.end(), [&](const catalog::role& one) {
+        return one.name == user_;
+    });
+    if (found == roles.end() || found->superuser || found->bypass_rls) return true;
+    const auto& relations = catalog->data().relations;
+    return std::any_of(relations.begin(), relations.end(), [&](const catalog::relation& one) {
+        return one.rls_enabled && !one.rls_forced && one.owner == found->id;
+    });
 }
 
 /// Sends what PostgreSQL would announce to a session with these startup parameters. A combination

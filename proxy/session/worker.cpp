@@ -46,8 +46,10 @@ const settings_ptr& worker::settings() {
 
 prepared_ptr worker::prepare(
     std::string_view text,
-    const std::vector<std::uint32_t>& parameter_types) {
+    const std::vector<std::uint32_t>& parameter_types,
+    std::uint64_t catalog_epoch) {
     hash128 hash = hash_bytes(text);
+    hash.high += catalog_epoch * 0x9E3779B97F4A7C15U;
     if (!parameter_types.empty()) {
         const auto types = hash_bytes(
             {reinterpret_cast<const char*>(parameter_types.data()),

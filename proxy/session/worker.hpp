@@ -76,7 +76,12 @@ public:
     /// This thread's copy of the configuration, renewed when the shared one has moved.
     const settings_ptr& settings();
 
-    prepared_ptr prepare(std::string_view text, const std::vector<std::uint32_t>& parameter_types);
+    /// `catalog_epoch`: what is prepared after DDL is another statement on the servers than before,
+    /// since PostgreSQL refuses to run the old one once its row type has changed (0A000).
+    prepared_ptr prepare(
+        std::string_view text,
+        const std::vector<std::uint32_t>& parameter_types,
+        std::uint64_t catalog_epoch);
 
     /// The plan of `analysis` in `context`, found or made.
     plan_ptr plan_of(

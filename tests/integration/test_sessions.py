@@ -392,3 +392,23 @@ def eventually(condition, seconds=10):
     while not condition():
         assert time.monotonic() < end, "did not come true in time"
         time.sleep(0.02)
+
+
+# --- statements and DDL ---
+
+
+def test_a_statement_prepared_anew_after_ddl_has_its_new_columns(two):
+    first, second = two
+    first.run("create table shape (a int)", "insert into shape values (1)")
+    try:
+        for client in two:
+            client.send(parse("before", "select * from shape"), bind("", "before"), execute(), sync())
+            assert Answer(client.until("Z")).rows == [("1",)]
+        first.run("alter table shape add column b int default 2")
+        for client in two:
+            client.send(parse("after", "select * from shape"), bind("", "after"), execute(), sync())
+            assert Answer(client.until("Z")).rows == [("1", "2")]
+            client.send(close("S", "before"), close("S", "after"), sync())
+            client.until("Z")
+    finally:
+        first.run("drop table shape")
