@@ -158,8 +158,7 @@ void pool::hand_over(std::size_t thread, server_ptr returned, waiter to) {
         asio::post(
             pollers_[thread]->io(),
             [callback = std::move(to.when_granted),
-             lent = std::make_shared<server_ptr>(std::move(returned)),
-             number = to.number] {
+             lent = std::make_shared<server_ptr>(std::move(returned))] {
                 callback({std::move(*lent), std::nullopt});
             });
         return;

@@ -67,7 +67,7 @@ bool needs_identity(const sql::statement_facts& facts) {
 
 void sort_unique(std::vector<coherence::tag>& tags) {
     std::ranges::sort(tags);
-    tags.erase(std::ranges::unique(tags).begin(), tags.end());
+    tags.erase(std::unique(tags.begin(), tags.end()), tags.end());
 }
 
 /// Nothing is known: forwarded, has written everything.
