@@ -182,8 +182,7 @@ TEST_CASE("texts of one shape have the facts of a fresh parse whatever their con
         "INSERT INTO a (x, y) VALUES (@, @), (@, DEFAULT) ON CONFLICT (x) DO UPDATE SET y = @",
         "UPDATE a SET x = @, y = y + @ WHERE z BETWEEN @ AND @",
         "DELETE FROM a WHERE x = @ RETURNING x || @",
-        "WITH q AS (SELECT * FROM a WHERE x = @) SELECT * FROM q WHERE y = @ FETCH FIRST 5 ROWS "
-        "ONLY",
+        "WITH q AS (SELECT * FROM a WHERE x = @) SELECT * FROM q WHERE y = @ LIMIT 5",
         "VALUES (@), (@)",
         "SELECT 1 WHERE @@@",
         "SELECT a @ b",
