@@ -41,6 +41,8 @@ def tests_of(build, labels):
     for test in json.loads(shown.stdout)["tests"]:
         properties = {one["name"]: one["value"] for one in test.get("properties", [])}
         if any(re.fullmatch(labels, label) for label in properties.get("LABELS", [])):
+            if not test.get("command"):
+                sys.exit(f"gather.py: {test['name']} of {build.name} has not been built")
             yield test["name"], test.get("command", []), properties
 
 
