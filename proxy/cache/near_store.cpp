@@ -277,9 +277,10 @@ void near_store::shard::erase(const entry_ptr& stale) {
 }
 
 void near_store::shard::clear() {
-    std::vector<node_ptr> emptied(buckets_.size());
+    std::vector<node_ptr> emptied;
     {
         const std::scoped_lock lock{mutex_};
+        emptied.resize(buckets_.size());
         emptied.swap(buckets_);
         small_ = {};
         main_ = {};
