@@ -70,7 +70,10 @@ server_ptr pool::checkout(
         auto lent = std::move(*chosen);
         shelf.servers.erase(chosen);
         shelf.count.store(shelf.servers.size());
-        if (wanted_back(*lent)) return lent;
+        // It may have died since the last round of events.
+        char byte = 0;
+        const bool silent = lent->link.receive(&byte, 1).state == channel::io_state::would_block;
+        if (silent && wanted_back(*lent)) return lent;
         lent.reset();
         lost();
     }
