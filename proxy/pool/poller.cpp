@@ -18,10 +18,11 @@ struct poller::waiter {
 };
 
 poller::poller(boost::asio::io_context& io)
-    : io_{io}
-    , epoll_{epoll_create1(EPOLL_CLOEXEC)} {
-    POSTERN_ASSERT(epoll_ >= 0);
-    waiter_ = std::make_unique<waiter>(waiter{boost::asio::posix::stream_descriptor{io, epoll_}});
+    : io_{io} {
+    core_->epoll = epoll_create1(EPOLL_CLOEXEC);
+    POSTERN_ASSERT(core_->epoll >= 0);
+    waiter_ = std::make_unique<waiter>(
+        waiter{boost::asio::posix::stream_descriptor{io, core_->epoll}});
     arm();
 }
 
@@ -39,9 +40,10 @@ void poller::arm() {
 }
 
 void poller::dispatch_round() {
-    events_ready_ = epoll_wait(epoll_, events_.data(), events_per_round, 0);
-    for (events_done_ = 0; events_done_ < events_ready_;) {
-        const epoll_event event = events_[static_cast<std::size_t>(events_done_++)];
+    auto& round = *core_;
+    round.ready = epoll_wait(round.epoll, round.events.data(), events_per_round, 0);
+    for (round.done = 0; round.done < round.ready;) {
+        const epoll_event event = round.events[static_cast<std::size_t>(round.done++)];
         auto* target = static_cast<channel*>(event.data.ptr);
         if (target == nullptr) continue;  // forgotten by an earlier handler of this round
         if ((event.events & EPOLLOUT) != 0) {
@@ -52,19 +54,18 @@ void poller::dispatch_round() {
         }
         target->handler_->on_readable();
     }
-    events_ready_ = 0;
+    round.ready = 0;
 }
 
-void poller::forget(const channel* gone) noexcept {
-    for (int i = events_done_; i < events_ready_; ++i) {
-        auto& event = events_[static_cast<std::size_t>(i)];
+void poller::core::forget(const channel* gone) noexcept {
+    for (int i = done; i < ready; ++i) {
+        auto& event = events[static_cast<std::size_t>(i)];
         if (event.data.ptr == gone) event.data.ptr = nullptr;
     }
 }
 
 channel::channel(poller& where, int fd, socket_handler& handler)
-    : poller_{nullptr}
-    , fd_{fd}
+    : fd_{fd}
     , handler_{&handler}
     , interest_{EPOLLIN} {
     const int flags = fcntl(fd, F_GETFL, 0);
@@ -77,19 +78,19 @@ channel::~channel() {
 }
 
 void channel::attach(poller& where) noexcept {
-    POSTERN_ASSERT(poller_ == nullptr);
-    poller_ = &where;
+    POSTERN_ASSERT(core_ == nullptr);
+    core_ = where.core_;
     epoll_event event{};
     event.events = interest_;
     event.data.ptr = this;
-    epoll_ctl(where.epoll_, EPOLL_CTL_ADD, fd_, &event);
+    epoll_ctl(core_->epoll, EPOLL_CTL_ADD, fd_, &event);
 }
 
 void channel::detach() noexcept {
-    if (poller_ == nullptr) return;
-    poller_->forget(this);
-    epoll_ctl(poller_->epoll_, EPOLL_CTL_DEL, fd_, nullptr);
-    poller_ = nullptr;
+    if (core_ == nullptr) return;
+    core_->forget(this);
+    epoll_ctl(core_->epoll, EPOLL_CTL_DEL, fd_, nullptr);
+    core_ = nullptr;
 }
 
 void channel::close() noexcept {
@@ -111,11 +112,11 @@ void channel::hang_up() noexcept {
 void channel::update(std::uint32_t wanted) noexcept {
     if (wanted == interest_) return;
     interest_ = wanted;
-    if (poller_ == nullptr || fd_ < 0) return;
+    if (core_ == nullptr || fd_ < 0) return;
     epoll_event event{};
     event.events = interest_;
     event.data.ptr = this;
-    epoll_ctl(poller_->epoll_, EPOLL_CTL_MOD, fd_, &event);
+    epoll_ctl(core_->epoll, EPOLL_CTL_MOD, fd_, &event);
 }
 
 void channel::want_read(bool wanted) noexcept {

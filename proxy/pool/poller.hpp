@@ -49,16 +49,21 @@ private:
     /// Bounds the time between two looks at Asio's own queue (timers, posts, Redis).
     static constexpr int events_per_round = 128;
 
+    /// What channels hold on to: at the process's end some of them go after their poller.
+    struct core {
+        int epoll = -1;
+        std::array<epoll_event, events_per_round> events{};
+        int ready = 0;
+        int done = 0;
+        void forget(const channel* gone) noexcept;
+    };
+
     void arm();
     void dispatch_round();
-    void forget(const channel* gone) noexcept;
 
     boost::asio::io_context& io_;
-    int epoll_ = -1;
+    std::shared_ptr<core> core_ = std::make_shared<core>();
     std::unique_ptr<waiter> waiter_;
-    std::array<epoll_event, events_per_round> events_{};
-    int events_ready_ = 0;
-    int events_done_ = 0;
 };
 
 /// A connected, non-blocking stream socket, registered with a poller, owned.
@@ -106,7 +111,7 @@ private:
     friend class poller;
     void update(std::uint32_t wanted) noexcept;
 
-    poller* poller_;
+    std::shared_ptr<poller::core> core_;  // null: polled by nobody
     int fd_;
     socket_handler* handler_;
     std::uint32_t interest_ = 0;

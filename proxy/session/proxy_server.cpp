@@ -349,6 +349,11 @@ void proxy_server::stop(std::chrono::milliseconds limit) {
     for (auto& one : threads_)
         one.join();
     threads_.clear();
+    // Nobody runs any more: idle servers go while their threads' pollers are there.
+    for (const auto& one : shared_.pools()) {
+        for (const auto& home : shared_.workers)
+            one->close_idle(home->number);
+    }
     acceptors_.clear();
     timers_.clear();
 }
