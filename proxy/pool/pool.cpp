@@ -305,6 +305,9 @@ void pool::close_idle(std::size_t thread) {
     shelf.count.store(0);
     for (std::size_t i = 0; i < gone; ++i)
         lost();
+    // Logins, ended ones too, own timers of the threads' io_contexts, which go before the pools.
+    const std::scoped_lock lock{mutex_};
+    connectors_.clear();
 }
 
 }  // namespace postern::pool
