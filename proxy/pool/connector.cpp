@@ -24,11 +24,21 @@ namespace {
 /// Messages of the login phase are small; more than this is not PostgreSQL.
 constexpr std::uint32_t login_message_size_max = 64 * 1024;
 
-/// What a session starts from, asked of the server itself rather than guessed from its files.
+/// What a session starts from, asked of the server itself rather than guessed from its files: the
+/// configuration, ALTER DATABASE and ALTER ROLE all have their say, and a reload changes it.
 constexpr std::string_view defaults_query =
     "SELECT pg_catalog.current_setting('search_path'),"
     " pg_catalog.current_setting('default_transaction_isolation'),"
-    " pg_catalog.pg_postmaster_start_time()::pg_catalog.text";
+    " pg_catalog.pg_postmaster_start_time()::pg_catalog.text,"
+    " (SELECT pg_catalog.string_agg(pg_catalog.quote_literal(pg_catalog.current_setting(name)), "
+    "',')"
+    " FROM pg_catalog.unnest(ARRAY["
+    "'array_nulls','backslash_quote','bytea_output','client_encoding','DateStyle',"
+    "'default_text_search_config','extra_float_digits','IntervalStyle','lc_messages','lc_monetary',"
+    "'lc_numeric','lc_time','quote_all_identifiers','row_security','standard_conforming_strings',"
+    "'TimeZone','timezone_abbreviations','transform_null_equals','xmlbinary','xmloption'"
+    "]) AS name)";
+constexpr std::size_t defaults_count = 4;
 
 }  // namespace
 
@@ -232,10 +242,12 @@ private:
 
     void on_defaults(wire::bytes_view body) {
         std::vector<std::optional<std::string_view>> row;
-        if (wire::read_data_row(body, row) != wire::errc::ok || row.size() != 3) return;
+        if (wire::read_data_row(body, row) != wire::errc::ok || row.size() != defaults_count)
+            return;
         defaults_.search_path = row[0].value_or("");
         defaults_.default_transaction_isolation = row[1].value_or("");
         defaults_.started_at = row[2].value_or("");
+        defaults_.output = row[3].value_or("");
     }
 
     void on_error(wire::bytes_view body) {

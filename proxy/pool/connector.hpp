@@ -25,6 +25,7 @@ struct server_defaults {
     std::string search_path;
     std::string default_transaction_isolation;
     std::string started_at;  ///< pg_postmaster_start_time()
+    std::string output;      ///< the settings that shape answers, one after the other
     friend bool operator==(const server_defaults&, const server_defaults&) = default;
 };
 

@@ -106,21 +106,37 @@ std::optional<pool::waiter> pool::next_waiter() {
 }
 
 void pool::maybe_connect(std::size_t thread) {
+    std::uint64_t number = 0;
     {
         const std::scoped_lock lock{mutex_};
         if (total_ >= how_.limits.size || connecting_ >= waiters_.size()) return;
         ++total_;
         ++connecting_;
+        number = next_number_++;
     }
     auto attempt = connect(
         *pollers_[thread],
         how_,
-        [weak = weak_from_this(), thread](connect_outcome outcome) {
-            if (const auto self = weak.lock()) self->on_connected(thread, std::move(outcome));
+        [weak = weak_from_this(), thread, number](connect_outcome outcome) {
+            const auto self = weak.lock();
+            if (self == nullptr) return;
+            // Its timer must not outlast the thread's; but we are within a call of it now.
+            asio::post(self->pollers_[thread]->io(), [weak, number] {
+                if (const auto later = weak.lock()) later->forget_login(number);
+            });
+            self->on_connected(thread, std::move(outcome));
         });
     const std::scoped_lock lock{mutex_};
-    std::erase_if(connectors_, [](const auto& one) { return one.use_count() == 1; });
-    connectors_.push_back(std::move(attempt));
+    logins_.emplace(number, std::move(attempt));
+}
+
+void pool::forget_login(std::uint64_t number) {
+    std::shared_ptr<connector> ended;  // destroyed outside the lock
+    const std::scoped_lock lock{mutex_};
+    const auto found = logins_.find(number);
+    if (found == logins_.end()) return;
+    ended = std::move(found->second);
+    logins_.erase(found);
 }
 
 void pool::on_connected(std::size_t thread, connect_outcome outcome) {
@@ -141,15 +157,19 @@ void pool::on_connected(std::size_t thread, connect_outcome outcome) {
         }
         return maybe_connect(thread);
     }
-    outcome.made->generation = generation_.load();
     auto fresh = std::make_shared<const greeting>(
         greeting{outcome.made->parameters, outcome.defaults});
     bool changed = false;
     {
         const std::scoped_lock lock{mutex_};
         --connecting_;
-        changed = welcome_ != nullptr && welcome_->defaults != fresh->defaults;
+        const bool differs = welcome_ == nullptr || welcome_->defaults != fresh->defaults;
+        changed = differs && welcome_ != nullptr;
         welcome_ = fresh;
+        if (differs) ++welcome_version_;
+        // All servers of a pool must answer alike.
+        if (changed) ++generation_;
+        outcome.made->generation = generation_.load();
     }
     if (changed && on_changed) on_changed(*fresh);
     give_back(thread, std::move(outcome.made));
@@ -305,9 +325,9 @@ void pool::close_idle(std::size_t thread) {
     shelf.count.store(0);
     for (std::size_t i = 0; i < gone; ++i)
         lost();
-    // Logins, ended ones too, own timers of the threads' io_contexts, which go before the pools.
+    // Logins own timers of the threads' io_contexts, which go before the pools.
     const std::scoped_lock lock{mutex_};
-    connectors_.clear();
+    logins_.clear();
 }
 
 }  // namespace postern::pool

@@ -14,6 +14,7 @@
 #include <cstdint>
 #include <deque>
 #include <functional>
+#include <map>
 #include <memory>
 #include <mutex>
 #include <optional>
@@ -71,8 +72,11 @@ public:
         server_defaults defaults;
     };
     std::shared_ptr<const greeting> welcome() const;
+    /// Moves whenever the defaults in welcome() do; 0 before the first.
+    std::uint64_t welcome_version() const noexcept { return welcome_version_.load(); }
 
-    /// Called on the connecting thread when a server's start time or defaults differ from the last.
+    /// Called on the connecting thread when a server's start time or defaults differ from the last;
+    /// servers with the former ones are not lent any more.
     std::function<void(const greeting&)> on_changed;
 
     struct numbers {
@@ -94,7 +98,8 @@ public:
     /// Closes this thread's idle servers that are too old, unwanted or dead. Called by a timer.
     void sweep(std::size_t thread);
 
-    /// Closes this thread's idle servers. For stopping.
+    /// Closes this thread's idle servers, and gives up all logins. For stopping: nobody runs any
+    /// more.
     void close_idle(std::size_t thread);
 
 private:
@@ -107,6 +112,7 @@ private:
     };
 
     void maybe_connect(std::size_t thread);
+    void forget_login(std::uint64_t number);
     void on_connected(std::size_t thread, connect_outcome outcome);
     void hand_over(std::size_t thread, server_ptr returned, waiter to);
     void ask_others(std::size_t thread);
@@ -124,6 +130,7 @@ private:
 
     std::atomic<std::size_t> waiting_{0};
     std::atomic<std::uint64_t> generation_{0};
+    std::atomic<std::uint64_t> welcome_version_{0};
 
     mutable std::mutex mutex_;  // guards what follows
     std::size_t total_ = 0;     // connecting, idle and lent
@@ -131,7 +138,7 @@ private:
     std::uint64_t next_number_ = 1;
     std::deque<waiter> waiters_;
     std::shared_ptr<const greeting> welcome_;
-    std::vector<std::shared_ptr<connector>> connectors_;
+    std::map<std::uint64_t, std::shared_ptr<connector>> logins_;  // under way
 };
 
 using pool_ptr = std::shared_ptr<pool>;
