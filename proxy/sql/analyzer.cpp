@@ -30,7 +30,9 @@ std::size_t bytes_of(const text_facts& facts) noexcept {
         bytes += sizeof(statement_facts) + each.relations.size() * sizeof(relation_use) +
                  each.functions.size() * sizeof(function_use) +
                  (each.operators.size() + each.types.size()) * sizeof(name_use) +
-                 (each.current_settings.size() + each.attributes.size()) * sizeof(std::string) +
+                 (each.current_settings.size() + each.attributes.size() +
+                  each.hidden_settings.size() + each.prepared_names.size()) *
+                     sizeof(std::string) +
                  each.settings.size() * sizeof(setting_change);
     }
     return bytes;

@@ -20,9 +20,10 @@ int lastingness(pin_cause cause) noexcept {
     case pin_cause::temporary_object: return 5;
     case pin_cause::load: return 6;
     case pin_cause::unknown_setting: return 7;
-    case pin_cause::unknown_effect: return 8;
+    case pin_cause::unread_catalog: return 8;  // never the text's own
+    case pin_cause::unknown_effect: return 9;
     }
-    return 8;
+    return 9;
 }
 
 /// Writes before locks before reads.

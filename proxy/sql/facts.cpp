@@ -13,6 +13,7 @@ std::string_view name(pin_cause cause) noexcept {
     case pin_cause::sql_prepare: return "prepared in SQL";
     case pin_cause::unknown_setting: return "unknown setting";
     case pin_cause::unknown_effect: return "unknown effect";
+    case pin_cause::unread_catalog: return "catalog being read";
     }
     return "unknown effect";
 }

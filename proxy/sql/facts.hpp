@@ -109,6 +109,7 @@ enum class pin_cause : std::uint8_t {
     sql_prepare,
     unknown_setting,  ///< set_config that can't be seen through, SET SEED …
     unknown_effect,   ///< DO, CALL, functions nobody vouched for
+    unread_catalog,   ///< ran while the catalog was being read: whether it pins shows afterwards
 };
 
 /// Name of a cause as SHOW CLIENTS prints it, for example "temporary object". Lives forever.
@@ -139,6 +140,9 @@ struct statement_facts {
         false;  ///< COPY … FROM STDIN or TO STDOUT: the copy sub-protocol follows
 
     std::vector<setting_change> settings;
+    /// Settings that the statement may change in a way that can't be followed (a set_config() that
+    /// runs any number of times): lower case, empty where not even the name is known.
+    std::vector<std::string> hidden_settings;
     /// The statement is exactly a SELECT of set_config() calls and nothing else, so that it can be
     /// answered without a server when all its settings are identity settings.
     bool only_set_config = false;
@@ -154,6 +158,9 @@ struct statement_facts {
 
     /// Savepoint, prepared statement (PREPARE, EXECUTE, DEALLOCATE; empty = ALL), cursor, channel.
     std::string object_name;
+    /// Names of prepared statements wherever they stand: EXPLAIN and CREATE TABLE AS take an
+    /// EXECUTE too.
+    std::vector<std::string> prepared_names;
 
     /// CommandComplete's tag where the session may answer itself (BEGIN, COMMIT, SET …).
     std::string command_tag;

@@ -220,6 +220,10 @@ void collector::plain_set_configs(const PgQuery__SelectStmt& select) {
 /// A set_config() somewhere in a larger query: how often it runs, and with what, is not known.
 void collector::hidden_set_config(const PgQuery__FuncCall& call) {
     refuse(reason::volatile_function, "set_config");
+    std::optional<plain_argument> name;
+    if (call.n_args == 3 && is_plain_call(call)) name = plain(call.args[0]);
+    const bool is_known = name && !name->is_null && name->parameter == 0;
+    facts_.hidden_settings.push_back(is_known ? lower(name->text) : std::string{});
     if (call.n_args == 3 && plain_boolean(call.args[2]) == true) {
         // Gone at the transaction's end, but until then the transaction is not clean.
         facts_.takes_locks = true;

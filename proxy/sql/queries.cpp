@@ -60,6 +60,11 @@ void collector::update(const tree_message& message) {
     changes_rows(statement_kind::update);
     const bool was_top_level = std::exchange(top_level_, false);
     add_relation(command.relation, access::update);
+    if (std::string_view{command.relation->relname} == "pg_settings") {
+        // A view whose rule calls set_config() for every row.
+        facts_.hidden_settings.emplace_back();
+        pin(pin_cause::unknown_setting, "pg_settings");
+    }
     with_scope(message, command.with_clause, {command.relation});
     top_level_ = was_top_level;
 }

@@ -82,6 +82,7 @@ void collector::explain(const tree_message& message) {
     facts_.pin = pin_cause::none;
     facts_.pin_detail.clear();
     facts_.settings.clear();
+    facts_.hidden_settings.clear();
     for (relation_use& relation : facts_.relations)
         relation.how = access::read;
 }
@@ -206,6 +207,7 @@ void collector::prepare(const tree_message& message) {
     inner_statement(command.query);
     facts_.kind = statement_kind::prepare;
     facts_.object_name = command.name;
+    facts_.prepared_names.emplace_back(command.name);
     facts_.command_tag = "PREPARE";
     pin(pin_cause::sql_prepare, command.name);
 }
@@ -216,6 +218,7 @@ void collector::execute(const tree_message& message) {
         visit(command.params[i]);
     facts_.kind = statement_kind::execute;
     facts_.object_name = command.name;
+    facts_.prepared_names.emplace_back(command.name);
     facts_.writes_everything = true;
     facts_.takes_locks = true;
 }
@@ -223,6 +226,7 @@ void collector::execute(const tree_message& message) {
 void collector::deallocate(const tree_message& message) {
     facts_.kind = statement_kind::deallocate;
     facts_.object_name = as<PgQuery__DeallocateStmt>(message).name;
+    if (!facts_.object_name.empty()) facts_.prepared_names.push_back(facts_.object_name);
     facts_.command_tag = facts_.object_name.empty() ? "DEALLOCATE ALL" : "DEALLOCATE";
 }
 

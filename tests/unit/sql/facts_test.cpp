@@ -576,6 +576,7 @@ TEST_CASE("session effects pin, and name their cause") {
         {"SELECT set_config('a.b', x, true) FROM t", pin_cause::none},
         {"EXPLAIN SELECT set_config('a.b', x, false) FROM t", pin_cause::none},
         {"EXPLAIN ANALYZE SELECT set_config('a.b', 'x', false)", pin_cause::unknown_setting},
+        {"UPDATE pg_settings SET setting = '1' WHERE name = 'a.b'", pin_cause::unknown_setting},
     };
     for (const auto& expected : rows) {
         CAPTURE(expected.text);
