@@ -7,9 +7,9 @@ import os
 import pathlib
 import signal
 import subprocess
-import time
 
 import pytest
+from harness.waiting import eventually, runs
 from harness.wire import Client
 from harness.world import World
 
@@ -93,12 +93,7 @@ def test_psql_cancels(world):
             ["psql", "-X", "-c", "SELECT pg_sleep(30) -- interrupted"], text=True,
             env=environment(world.address), stdin=subprocess.DEVNULL, stdout=subprocess.PIPE,
             stderr=subprocess.STDOUT) as process:
-        end = time.monotonic() + 20
-        while not world.pg.value(
-                "select count(*) from pg_stat_activity where query like '%%interrupted'"
-                " and state = 'active' and pid <> pg_backend_pid()"):
-            assert time.monotonic() < end and process.poll() is None
-            time.sleep(0.02)
+        eventually(lambda: runs(world, "interrupted"), "psql's statement running")
         process.send_signal(signal.SIGINT)
         out, _ = process.communicate(timeout=20)
     assert "canceling statement due to user request" in out

@@ -1,8 +1,10 @@
 // libpqxx: prepared statements, transactions of several kinds, table streams, pipelines, cursors.
 
 #include <chrono>
+#include <condition_variable>
 #include <functional>
 #include <iostream>
+#include <mutex>
 #include <pqxx/pqxx>
 #include <string>
 #include <thread>
@@ -108,11 +110,21 @@ void copies(pqxx::connection& link) {
 }
 
 void cancel(pqxx::connection& link) {
-    std::thread canceller{[&link] {
-        std::this_thread::sleep_for(std::chrono::milliseconds{300});
-        link.cancel_query();
+    // A cancel that comes before the query has begun finds nothing: then another follows.
+    std::mutex mutex;
+    std::condition_variable ended;
+    bool failed = false;
+    std::thread canceller{[&] {
+        std::unique_lock lock{mutex};
+        while (!ended.wait_for(lock, std::chrono::milliseconds{300}, [&] { return failed; }))
+            link.cancel_query();
     }};
     failing(link, "SELECT pg_sleep(30)");
+    {
+        const std::scoped_lock lock{mutex};
+        failed = true;
+    }
+    ended.notify_all();
     canceller.join();
     pqxx::work transaction{link};
     show("then", rows(transaction.exec("SELECT 'alive'")));

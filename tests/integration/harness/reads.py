@@ -1,7 +1,8 @@
 """Reads that can be told apart at the relay, and whether they were served from the cache."""
 
 import itertools
-import time
+
+from .waiting import eventually
 
 _serial = itertools.count()
 
@@ -17,14 +18,13 @@ def mark_of(sql):
 
 def warm(world, client, sql, seconds=10):
     """Reads until an answer comes without PostgreSQL: after DDL the catalog is read anew first."""
-    end = time.monotonic() + seconds
-    while True:
+    def served():
         with world.relay.counting(mark_of(sql)) as passed:
             answer = client.query(sql)
             assert not answer.error, answer.error
-            if passed() == 0:
-                return answer
-        assert time.monotonic() < end, f"never served from the cache: {sql}"
+            return answer if passed() == 0 else None
+
+    return eventually(served, f"serving from the cache of {sql}", seconds)
 
 
 def assert_hits(world, client, sql, times=3):

@@ -15,10 +15,11 @@ import socket
 import subprocess
 import sys
 import tempfile
-import time
 
 import psycopg2
 import yaml
+
+from .waiting import eventually
 
 START_TIMEOUT = 60.0
 
@@ -84,13 +85,15 @@ class Process:
         return self.process is not None and self.process.poll() is None
 
     def _await(self, ready, what):
-        end = time.monotonic() + START_TIMEOUT
-        while not ready():
+        def started():
             if not self.running():
                 raise RuntimeError(f"{what} ended at its start:\n{self.log_text()}")
-            if time.monotonic() > end:
-                raise RuntimeError(f"{what} did not start in time:\n{self.log_text()}")
-            time.sleep(0.02)
+            return ready()
+
+        try:
+            eventually(started, what, START_TIMEOUT)
+        except AssertionError:
+            raise RuntimeError(f"{what} did not start in time:\n{self.log_text()}") from None
 
     def log_text(self, size=8000):
         return self.log.read_text(errors="replace")[-size:] if self.log.exists() else ""
@@ -305,9 +308,9 @@ class Postern(Process):
             ["setpriv", "--pdeathsig", "KILL", str(postern_program()), "serve", "-c",
              str(self.configuration)],
             cwd=self.folder, env={**os.environ, **self.environment})
-        self._await(self._ready, "Postern")
+        self._await(self.ready, "Postern")
 
-    def _ready(self):
+    def ready(self):
         """Listening, and its catalog read: from then on what can be cached is."""
         return b" 200 " in self.http("/readyz").split(b"\r\n")[0]
 

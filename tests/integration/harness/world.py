@@ -2,14 +2,15 @@
 
 import difflib
 import os
-import time
 
 from . import wire
 from .relay import Relay
 from .servers import PostgreSQL, Postern, Redis, postern_program
+from .waiting import eventually
 
 # POSTERN_TARGET=direct runs the tests against PostgreSQL itself: what they say of PostgreSQL must
 # hold there too, and only what they say of Postern is skipped.
+CATALOG_RELOADS = "postern_catalog_reloads_total"
 DIRECT_ONLY = os.environ.get("POSTERN_TARGET") == "direct"
 
 
@@ -56,9 +57,15 @@ class World:
         """A client of PostgreSQL, past relay and Postern."""
         return wire.Client(self.pg.address, **kwargs)
 
-    def catalog_settled(self):
-        """After DDL that did not pass through Postern: until its catalog poll has seen it."""
-        time.sleep(0 if DIRECT_ONLY else 1.2)
+    def change_catalog(self, sql):
+        """DDL that does not pass through Postern, and the wait until its catalog poll has seen it."""
+        if self.postern is None:
+            return self.pg.run(sql)
+        before = self.postern.metrics()[CATALOG_RELOADS]
+        self.pg.run(sql)
+        return eventually(
+            lambda: self.postern.metrics()[CATALOG_RELOADS] > before and self.postern.ready(),
+            "Postern's reading of the catalog")
 
     def remove(self):
         failure = None
