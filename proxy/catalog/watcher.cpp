@@ -39,16 +39,21 @@ struct waiter {
 }  // namespace
 
 struct watcher::state {
-    state(watcher_settings given, std::function<void()> on_change)
+    state(
+        watcher_settings given,
+        std::function<void()> on_change,
+        std::function<void()> on_published)
         : settings(std::move(given))
-        , changed(std::move(on_change)) {}
+        , changed(std::move(on_change))
+        , was_published(std::move(on_published)) {}
 
     // ---- constant after construction, or the thread's own
 
     watcher_settings settings;  // but for `vouched` and `identity_variables`: see below
     std::function<void()> changed;
-    wakeup wake;  // something is asked for: ends the sleep
-    wakeup stop;  // calls off whatever is under way
+    std::function<void()> was_published;  // may be empty
+    wakeup wake;                          // something is asked for: ends the sleep
+    wakeup stop;                          // calls off whatever is under way
     connection database;
     std::vector<waiter> waiters;
     std::string content;  // fingerprint and identity of `newest`
@@ -171,6 +176,9 @@ void watcher::state::keep(loaded fresh, std::uint64_t request, std::uint64_t set
         content = std::move(described);
         newest_settings = settings_used;
     }
+    // First the word that everything older is void, then the snapshot: were it the other way round,
+    // an answer from before the change could be served for a moment after one from behind it.
+    if (std::exchange(announced, newest->generation()) != newest->generation()) changed();
     {
         const std::lock_guard lock(mutex);
         served = request;
@@ -178,7 +186,7 @@ void watcher::state::keep(loaded fresh, std::uint64_t request, std::uint64_t set
         published = newest;
         moves.fetch_add(1, std::memory_order_release);
     }
-    if (std::exchange(announced, newest->generation()) != newest->generation()) changed();
+    if (was_published) was_published();
 }
 
 void watcher::state::poll_for_change() {
@@ -275,8 +283,14 @@ void watcher::state::sleep() {
         static_cast<int>(std::clamp<std::int64_t>(milliseconds, 0, 60'000)));
 }
 
-watcher::watcher(watcher_settings settings, std::function<void()> on_change)
-    : state_(std::make_unique<state>(std::move(settings), std::move(on_change))) {
+watcher::watcher(
+    watcher_settings settings,
+    std::function<void()> on_change,
+    std::function<void()> on_published)
+    : state_(std::make_unique<state>(
+          std::move(settings),
+          std::move(on_change),
+          std::move(on_published))) {
     state_->thread = std::thread([shared = state_.get()] { shared->run(); });
 }
 
@@ -320,9 +334,9 @@ void watcher::set_vouched(
         state_->settings.vouched = std::move(vouched);
         state_->settings.identity_variables = std::move(identity_variables);
         ++state_->settings_version;
-        ++state_->wanted;
     }
-    state_->wake.signal();
+    // What is resolved under the old settings must not be kept beside what is under the new.
+    invalidate();
 }
 
 }  // namespace postern::catalog

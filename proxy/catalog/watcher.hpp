@@ -29,9 +29,14 @@ outcome<snapshot_data> load(const std::string& conninfo);
 class watcher {
 public:
     /// Starts the thread; the first snapshot comes when the database answers.
-    /// `on_change` runs on the watcher's thread after a *new* snapshot is in place whose content
-    /// differs from the one before (including a changed system identifier, timeline or start time).
-    watcher(watcher_settings settings, std::function<void()> on_change);
+    /// `on_change` runs on the watcher's thread before a snapshot is put in place whose content
+    /// differs from the one before (including a changed system identifier, timeline or start time);
+    /// current() is null or an older one then.
+    /// `on_published` runs there too, after every load that made current() non-null or newer.
+    watcher(
+        watcher_settings settings,
+        std::function<void()> on_change,
+        std::function<void()> on_published = {});
     ~watcher();  ///< stops and joins the thread
 
     /// The newest snapshot, or null: none yet, the database is away, or a renewal is due because
@@ -52,7 +57,8 @@ public:
     /// called on destruction.
     void when_backend_gone(std::int32_t pid, std::function<void()> done);
 
-    /// New settings from a reload: takes effect with the next load, which it triggers.
+    /// New settings from a reload: takes effect with the next load, which it triggers; until then
+    /// current() is null.
     void set_vouched(
         std::vector<vouched_function> vouched,
         std::vector<std::string> identity_variables);

@@ -28,22 +28,37 @@ using reported_parameters = std::vector<std::pair<std::string, std::string>>;
 /// Sets or appends one of them.
 void report(reported_parameters& into, std::string_view name, std::string_view value);
 
+/// What a server-side prepared statement is. The hash finds it; text, parameter types and context,
+/// compared whole, prove it: nobody shall run another's statement by a collision that he crafted.
+struct statement_key {
+    hash128 hash;
+    std::shared_ptr<const std::string> statement;  ///< text and parameter types, unambiguous
+    std::shared_ptr<const std::string> context;    ///< what else decides what it means
+    friend bool operator==(const statement_key& left, const statement_key& right) noexcept {
+        const auto equal = [](const auto& a, const auto& b) {
+            return a == b || *a == *b;
+        };
+        return left.hash == right.hash && equal(left.statement, right.statement) &&
+               equal(left.context, right.context);
+    }
+};
+
 /// The prepared statements of one server: by what was prepared, least recently used first to go.
 class prepared_lru {
 public:
     explicit prepared_lru(std::size_t capacity)
         : capacity_{capacity == 0 ? 1 : capacity} {}  // one is needed to run anything by name
 
-    /// The server-side name of what hashes to `what`, moved to the front; empty when it isn't
-    /// there.
-    std::string_view find(const hash128& what);
+    /// The server-side name of `what`, moved to the front; empty when it isn't there.
+    std::string_view find(const statement_key& what);
 
     /// A fresh name for `what`. When the bound is reached the oldest goes: its name is appended to
     /// `evicted` and has to be closed on the server. Names are never used twice on one server.
-    std::string_view add(const hash128& what, std::vector<std::string>& evicted);
+    /// REQUIRES: find() did not find it.
+    std::string_view add(const statement_key& what, std::vector<std::string>& evicted);
 
     /// Forgets one, since its Parse failed.
-    void remove(const hash128& what);
+    void remove(const statement_key& what);
     void clear();
     std::size_t size() const noexcept { return order_.size(); }
 
@@ -53,9 +68,11 @@ public:
 
 private:
     struct one {
-        hash128 what;
+        statement_key what;
         std::string name;
     };
+    void evict(std::list<one>::iterator gone, std::vector<std::string>& evicted);
+
     std::size_t capacity_;
     std::uint64_t next_ = 1;
     std::list<one> order_;  // most recently used first
@@ -86,7 +103,7 @@ struct server {
     reported_parameters parameters;
     prepared_lru prepared;
     /// Which statement the server's unnamed one is; empty: none.
-    std::optional<hash128> unnamed;
+    std::optional<statement_key> unnamed;
     /// The set_config statement that carries the identity is prepared here.
     bool identity_prepared = false;
     /// Cancel requests under way to this backend: it is not lent on before they have arrived.

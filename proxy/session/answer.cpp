@@ -32,6 +32,12 @@ void append_field(std::string& out, std::string_view field) {
     out.append(field);
 }
 
+bool changes_settings(const sql::text_facts& facts) {
+    return std::ranges::any_of(facts.statements, [](const sql::statement_facts& one) {
+        return !one.settings.empty() || !one.hidden_settings.empty();
+    });
+}
+
 bool is_postern_setting(std::string_view name) {
     return name.starts_with("postern.");
 }
@@ -59,9 +65,18 @@ bool session::may_answer_locally() const {
 /// Tries to answer the request without a server. `answered` says whether that was done; if not, and
 /// the outcome is `consumed`, the request is to be forwarded.
 session::step session::answer_locally(bool& answered) {
-    if (const auto no = refusal()) {
+    auto no = std::optional<refused>{};
+    if (waiting_failed_ == "57014") {
+        no = refused{waiting_failed_, "canceling statement due to user request"};
+    } else if (!waiting_failed_.empty()) {
+        no = refused{waiting_failed_, "no server became free within the wait limit of the pool"};
+    } else {
+        no = refusal();
+    }
+    if (no) {
         const auto outcome = refuse(no->sqlstate, no->message);
         answered = outcome == step::consumed;
+        if (answered) waiting_failed_.clear();
         return outcome;
     }
     if (skip_until_sync_) {
@@ -69,8 +84,10 @@ session::step session::answer_locally(bool& answered) {
         skip_until_sync_ = false;
     }
     if (!may_answer_locally()) {
-        for (auto& one : executions_)
+        for (auto& one : executions_) {
             one.why = why_not_cached(one, place_);
+            if (one.why == reason::none) one.why = reason::pipeline;
+        }
         return step::consumed;
     }
     auto place = place_;
@@ -112,6 +129,7 @@ std::optional<session::refused> session::refusal() {
                                                    : 0) >
                          1;
     for (const auto& one : executions_) {
+        if (auto no = refusal_of_names(*one.plan)) return no;
         for (const auto& change : one.settings) {
             if (is_postern_setting(change.name)) {
                 if (change.name != "postern.cache") {
@@ -161,6 +179,62 @@ std::optional<session::refused> session::refusal() {
         }
     }
     return std::nullopt;
+}
+
+/// What SQL names that only looks like the client's own: server-side statements, which are
+/// anyone's, and settings that are somebody's identity.
+std::optional<session::refused> session::refusal_of_names(const plan& of) const {
+    const auto& rules = settings_->identity;
+    const bool guards_identity = !rules.variables.empty() && !rules.trust_client_set;
+    if (guards_identity && !strings_conform_) {
+        return refused{
+            "0A000",
+            "statements can't be told from each other while standard_conforming_strings is off"};
+    }
+    for (const auto& facts : of.analysis->facts->statements) {
+        for (const auto& name : facts.prepared_names) {
+            if (auto no = refusal_of_prepared(facts, name)) return no;
+        }
+        if (!guards_identity) continue;
+        for (const auto& name : facts.hidden_settings) {
+            if (!name.empty() && !identity::is_variable(rules, name)) continue;
+            return refused{
+                "42501",
+                name.empty() ? std::string{"permission denied to set a parameter whose name is not "
+                                           "a constant, since it may be one of the identity's"}
+                             : fmt::format("permission denied to set parameter \"{}\"", name)};
+        }
+    }
+    return std::nullopt;
+}
+
+std::optional<session::refused> session::refusal_of_prepared(
+    const sql::statement_facts& facts,
+    const std::string& name) const {
+    const auto known = statements_.find(name);
+    if (known == statements_.end()) {
+        if (!name.starts_with(pool::prepared_lru::prefix)) return std::nullopt;
+        if (facts.kind == sql::statement_kind::prepare) {
+            return refused{
+                "42939",
+                fmt::format(
+                    "unacceptable name of a prepared statement \"{}\": the prefix \"{}\" is "
+                    "reserved",
+                    name,
+                    pool::prepared_lru::prefix)};
+        }
+        return refused{"26000", fmt::format("prepared statement \"{}\" does not exist", name)};
+    }
+    if (facts.kind == sql::statement_kind::deallocate ||
+        !changes_settings(*known->second->analysis->facts)) {
+        return std::nullopt;
+    }
+    return refused{
+        "0A000",
+        fmt::format(
+            "prepared statement \"{}\" changes settings: execute it through the protocol, not with "
+            "EXECUTE",
+            name)};
 }
 
 bool session::is_local_control(const execution& one, transaction_place place) const {
@@ -299,6 +373,8 @@ session::source session::serve(execution& one, const cache::entry_ptr& found, re
 /// Not near: Redis, then another session's flight, then a flight of our own.
 session::source session::look_further(execution& one, const cache::key_view& key) {
     auto& shared = worker_.shared;
+    // Who holds a server must not wait for anyone who may be waiting for that very server.
+    if (server_ != nullptr) return source::server;
     if (worker_.redis != nullptr && !pending_.asked_redis) {
         ask_redis(key);
         return source::later;

@@ -128,13 +128,6 @@ void session::on_dressed() {
 }
 
 session::step session::forward() {
-    if (!waiting_failed_.empty()) {
-        const auto sqlstate = std::exchange(waiting_failed_, {});
-        return refuse(
-            sqlstate,
-            sqlstate == "57014" ? "canceling statement due to user request"
-                                : "no server became free within the wait limit of the pool");
-    }
     if (server_ == nullptr && batch_.end == 'S' && !is_query_ && batch_.messages.size() == 1 &&
         !in_extended_) {
         // A lone Sync with nothing open anywhere.
@@ -165,9 +158,13 @@ session::step session::forward() {
 }
 
 void session::begin_running() {
-    running_.emplace();
+    if (open_batch_) {
+        running_ = std::exchange(open_batch_, std::nullopt);
+    } else {
+        running_.emplace();
+        running_->from_idle = place_ == transaction_place::none && !in_extended_;
+    }
     running_->started_at = pending_.started_at;
-    running_->from_idle = place_ == transaction_place::none && !in_extended_;
     for (const auto& one : executions_) {
         running_->controls_transaction |= one.plan->controls_transaction;
         running_->changes_catalog |= one.plan->changes_catalog;
@@ -184,10 +181,11 @@ void session::note_executions() {
 void session::raise_fence() {
     bool sets_anything = pins_[static_cast<std::size_t>(sql::pin_cause::unknown_effect)] ||
                          pins_[static_cast<std::size_t>(sql::pin_cause::unknown_setting)] ||
+                         pins_[static_cast<std::size_t>(sql::pin_cause::unread_catalog)] ||
                          local_settings_;
     std::size_t statements = 0;
     for (const auto& one : executions_) {
-        sets_anything |= !one.settings.empty();
+        sets_anything |= !one.settings.empty() || one.plan->hides_settings;
         statements += one.plan->footprints.size();
     }
     for (const auto& one : executions_) {
@@ -230,6 +228,11 @@ void session::prepare_fills() {
             one.why = reason::fenced;
             continue;
         }
+        // DDL that has ended since the plan was looked up may have changed what it reads.
+        if (one.plan->catalog_epoch != catalog_epoch()) {
+            one.why = reason::catalog_stale;
+            continue;
+        }
         build_key(one, fresh.material);
         fresh.hash = hash_bytes(fresh.material);
         fresh.plan = one.plan;
@@ -246,16 +249,21 @@ expectation& session::expect(kind what, fate how, int fill) {
     return added;
 }
 
-hash128 session::server_key(const hash128& statement) const {
-    // A plan is made under a search_path and a role; another context gets another statement.
-    return mix(
-        statement,
-        hash_bytes(plan_context_->names.search_path + '\0' + plan_context_->names.role));
+/// A plan is made under a search_path and a role; another context gets another statement.
+const pool::statement_key& session::server_key(const prepared_statement& statement) const {
+    if (statement.last_context != plan_context_) {
+        statement.last_context = plan_context_;
+        statement.last_key = {
+            mix(statement.hash, plan_context_->hash),
+            statement.material,
+            plan_context_->material};
+    }
+    return statement.last_key;
 }
 
 /// The BEGIN that the client was told of, without Sync: if it fails, what follows is skipped.
 void session::compose_begin(std::string& out) {
-    const auto statement = worker_.prepare(held_begin_, {}, 0);
+    const auto statement = worker_.prepare(held_begin_, {}, 0, true);
     const auto name = server_name_of(*statement, out);
     wire::write_bind(out, {}, name, std::string_view{"\0\0\0\0\0\0", 6});
     expect(kind::bind, fate::swallow);
@@ -267,9 +275,13 @@ void session::compose_begin(std::string& out) {
     context_.wears(server_->worn);
 }
 
+bool session::may_want_identity() const {
+    return !identity_injected_ && !settings_->identity.variables.empty() &&
+           (!claims_->empty || identity_was_sent_);
+}
+
 bool session::wants_identity(const plan& of) const {
-    return of.needs_identity && !of.refuses_transaction && !identity_injected_ &&
-           !settings_->identity.variables.empty() && (!claims_->empty || identity_was_sent_);
+    return may_want_identity() && of.needs_identity && !of.refuses_transaction;
 }
 
 /// The identity as the transaction's own settings, in front of its first data statement, without
@@ -363,13 +375,7 @@ void session::compose_message(
     std::string& out) {
     switch (message.tag) {
     case 'P': return compose_parse(message, out);
-    case 'B':
-        // The identity stands before the values are bound: planning may already look at policies.
-        if (next_execution < executions_.size() &&
-            wants_identity(*executions_[next_execution].plan)) {
-            compose_identity(out);
-        }
-        return compose_bind(message, out);
+    case 'B': return compose_bind(message, out);
     case 'D': return compose_describe(message, next_execution, out);
     case 'E': return compose_execute(message, executions_[next_execution++], out);
     case 'C': return compose_close(message, out);
@@ -386,7 +392,7 @@ void session::compose_parse(const wire::message& message, std::string& out) {
     const auto before = find_statement(namings_[namings_visible_].name);
     const auto& named = namings_[namings_visible_++];
     const auto& statement = *named.statement;
-    const auto key = server_key(statement.hash);
+    const auto& key = server_key(statement);
     if (named.name.empty()) {
         out += message.whole;
         expect(kind::parse).names = index;
@@ -407,7 +413,7 @@ void session::compose_parse(const wire::message& message, std::string& out) {
 }
 
 /// Makes room for and names a new server-side statement.
-std::string_view session::add_server_name(const hash128& key, std::string& out) {
+std::string_view session::add_server_name(const pool::statement_key& key, std::string& out) {
     std::vector<std::string> evicted;
     const auto name = server_->prepared.add(key, evicted);
     for (const auto& gone : evicted) {
@@ -419,7 +425,7 @@ std::string_view session::add_server_name(const hash128& key, std::string& out) 
 
 /// The statement's name on this server, prepared there first when it isn't yet.
 std::string_view session::server_name_of(const prepared_statement& statement, std::string& out) {
-    const auto key = server_key(statement.hash);
+    const auto& key = server_key(statement);
     if (const auto known = server_->prepared.find(key); !known.empty()) return known;
     const auto name = add_server_name(key, out);
     wire::write_parse(out, name, statement.text, statement.parameter_types);
@@ -445,17 +451,21 @@ void session::forget_unnamed(std::string& out) {
 void session::compose_bind(const wire::message& message, std::string& out) {
     (void)wire::read_bind(message.body, bind_);
     const auto statement = find_statement(bind_.statement);
+    // The identity stands before the values are bound: planning may already look at policies, and
+    // a portal may be run by a later request.
+    if (statement != nullptr && may_want_identity() && wants_identity(*plan_of(*statement))) {
+        compose_identity(out);
+    }
     if (bind_.statement.empty()) {
         const bool parsed_here = std::any_of(
             namings_.begin(),
             namings_.begin() + static_cast<std::ptrdiff_t>(namings_visible_),
             [](const naming& one) { return one.name.empty(); });
-        if (statement != nullptr && !parsed_here &&
-            server_->unnamed != server_key(statement->hash)) {
+        if (statement != nullptr && !parsed_here && server_->unnamed != server_key(*statement)) {
             // It was made on another server.
             wire::write_parse(out, {}, statement->text, statement->parameter_types);
             expect(kind::parse, fate::swallow);
-            server_->unnamed = server_key(statement->hash);
+            server_->unnamed = server_key(*statement);
         }
         if (statement == nullptr) forget_unnamed(out);
         out += message.whole;
@@ -486,10 +496,10 @@ void session::compose_describe(
     const auto statement = find_statement(target_.name);
     if (target_.name.empty()) {
         if (statement == nullptr) forget_unnamed(out);
-        if (statement != nullptr && server_->unnamed != server_key(statement->hash)) {
+        if (statement != nullptr && server_->unnamed != server_key(*statement)) {
             wire::write_parse(out, {}, statement->text, statement->parameter_types);
             expect(kind::parse, fate::swallow);
-            server_->unnamed = server_key(statement->hash);
+            server_->unnamed = server_key(*statement);
         }
         out += message.whole;
     } else {

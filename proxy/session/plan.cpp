@@ -100,6 +100,13 @@ catalog::footprint resolve_blind(const sql::statement_facts& facts) {
     });
     // A function of the user's might write; without the catalog it can't be told from PostgreSQL's.
     out.writes_everything = facts.writes_everything || !only_reads || !facts.functions.empty();
+    // Behind any of these names may stand code that changes the session.
+    const bool calls = !facts.functions.empty() || !facts.relations.empty() ||
+                       !facts.operators.empty() || !facts.attributes.empty();
+    if (out.pin == sql::pin_cause::none && calls) {
+        out.pin = sql::pin_cause::unread_catalog;
+        out.pin_detail = "the catalog was being read";
+    }
     return out;
 }
 
@@ -152,6 +159,7 @@ std::shared_ptr<plan> make_plan(
         assume_the_worst(out);
         return made;
     }
+    out.blind = catalog == nullptr;
     for (const auto& facts : analysis->facts->statements) {
         auto found = catalog != nullptr ? catalog->resolve(facts, context->names)
                                         : resolve_blind(facts);
@@ -165,6 +173,7 @@ std::shared_ptr<plan> make_plan(
         out.changes_catalog |= found.changes_catalog;
         out.identity_matters |= found.identity_matters;
         out.takes_locks |= facts.takes_locks;
+        out.hides_settings |= !facts.hidden_settings.empty();
         out.refuses_transaction |= facts.refuses_transaction;
         out.controls_transaction |= controls_transaction(facts.kind);
         out.needs_identity |= needs_identity(facts);
@@ -190,6 +199,9 @@ plan_context_ptr plan_cache::intern(plan_context context) {
         contexts_.clear();
         plans_.clear();
     }
+    auto material = context.names.search_path + '\0' + context.names.role;
+    context.hash = hash_bytes(material);
+    context.material = std::make_shared<const std::string>(std::move(material));
     return contexts_.emplace_back(std::make_shared<const plan_context>(std::move(context)));
 }
 

@@ -5,6 +5,7 @@
 #pragma once
 
 #include "base/clock.hpp"
+#include "base/hash.hpp"
 #include "base/reason.hpp"
 #include "cache/rules.hpp"
 #include "catalog/footprint.hpp"
@@ -29,6 +30,10 @@ struct plan_context {
     std::uint32_t database = 0;
     std::string database_name;
     catalog::resolve_context names;
+
+    // Set by intern(): what of it decides what a server-side statement means.
+    std::shared_ptr<const std::string> material;
+    hash128 hash;
 };
 using plan_context_ptr = std::shared_ptr<const plan_context>;
 
@@ -52,12 +57,16 @@ struct plan {
     bool changes_catalog = false;
     bool identity_matters = false;
     bool takes_locks = false;
+    /// Changes settings in a way that can't be followed, if only for its transaction.
+    bool hides_settings = false;
     bool refuses_transaction = false;
     /// Ends or begins a transaction by itself, or may do so unseen.
     bool controls_transaction = false;
     /// Rolled back as a whole when it fails alone outside a transaction: it may then lift its fence
     /// without invalidating.
     bool atomic_alone = false;
+    /// Made without a catalog.
+    bool blind = false;
     /// Reads or writes data: the identity has to be in its transaction before it runs.
     bool needs_identity = false;
 

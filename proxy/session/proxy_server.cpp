@@ -255,17 +255,24 @@ void proxy_server::deal_out(int fd, std::string address) {
 void proxy_server::start_catalogs() {
     const auto settings = shared_.settings();
     for (const auto& one : settings->databases) {
+        if (one.service.user.empty()) continue;  // only pooled: nobody may look
         catalog::watcher_settings how;
         how.conninfo = conninfo_of(one);
         how.poll_interval = catalog_poll_interval_;
         how.vouched = settings->rules.functions;
         how.identity_variables = settings->identity.variables;
         auto& entry = shared_.databases[one.name];
-        entry.watcher = std::make_unique<catalog::watcher>(how, [this, name = one.name] {
-            log::info("database {}: the catalog has changed", name);
-            // Whatever was answered under the old one may not be what PostgreSQL would say now.
-            shared_.versions.bump_everything();
-        });
+        entry.watcher = std::make_unique<catalog::watcher>(
+            how,
+            [this, name = one.name] {
+                log::info("database {}: the catalog has changed", name);
+                // Whatever was answered under the old one may not be what PostgreSQL would say now.
+                shared_.versions.bump_everything();
+            },
+            [this] {
+                for (const auto& home : shared_.workers)
+                    boost::asio::post(home->io, [home = home.get()] { home->reconsider_pins(); });
+            });
         if (!settings->auth_query.empty()) {
             entry.auth = std::make_unique<catalog::auth_lookup>(how.conninfo, settings->auth_query);
         }

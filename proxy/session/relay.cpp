@@ -373,8 +373,7 @@ bool session::rewrite_statement_name(std::string_view body, std::string& out) co
     const auto server_name = fields.message.substr(begin, end_of_name - begin);
     std::string client_name;
     const auto consider = [&](const std::string& name, const prepared_ptr& statement) {
-        if (statement != nullptr &&
-            server_->prepared.find(server_key(statement->hash)) == server_name)
+        if (statement != nullptr && server_->prepared.find(server_key(*statement)) == server_name)
             client_name = name;
     };
     for (const auto& [name, statement] : statements_)
@@ -457,9 +456,12 @@ void session::after_relay() {
         return on_dressed();
     }
     if (running_ && expected_.empty()) {
-        for (const auto& one : running_->executions) {
-            take_note(*one.plan, one.why, metrics::histogram::latency_server, running_->started_at);
+        auto& request = *running_;
+        for (; request.noted < request.executions.size(); ++request.noted) {
+            const auto& one = request.executions[request.noted];
+            take_note(*one.plan, one.why, metrics::histogram::latency_server, request.started_at);
         }
+        if (!request.ready) suspend_batch();
         running_.reset();
         if (fatal_seen_) return;  // the end of the connection follows
         release_server();
@@ -472,6 +474,14 @@ void session::after_relay() {
         in_.erase(0, used);
         back_pressure();
     }
+}
+
+/// A Flush has been answered: what ran is settled with the rest of its batch. Should something have
+/// been committed in it already, its fence must not stand for as long as the client likes; what is
+/// still to be committed raises another.
+void session::suspend_batch() {
+    running_->fence.commit();
+    open_batch_ = std::move(running_);
 }
 
 /// The request has ended on the server with this status. Effects, fences and fills come first; the
@@ -588,16 +598,22 @@ void session::apply_effects() {
                 // DO and their like may have left something on the session before they failed.
                 if (footprint.pin == sql::pin_cause::unknown_effect)
                     pin(footprint.pin, footprint.pin_detail);
+                if (footprint.pin == sql::pin_cause::unread_catalog) pin_blind(one.plan);
             }
         }
         return;
     }
     for (const auto& one : request.executions) {
         if (one.plan->writes() || one.plan->takes_locks) transaction_clean_ = false;
+        local_settings_ |= one.plan->hides_settings;
         const auto& facts = *one.plan->analysis->facts;
         for (std::size_t i = 0; i < one.plan->footprints.size(); ++i) {
             const auto& footprint = one.plan->footprints[i];
-            if (footprint.pin != sql::pin_cause::none) pin(footprint.pin, footprint.pin_detail);
+            if (footprint.pin == sql::pin_cause::unread_catalog) {
+                pin_blind(one.plan);
+            } else if (footprint.pin != sql::pin_cause::none) {
+                pin(footprint.pin, footprint.pin_detail);
+            }
             if (facts.understood && i < facts.statements.size()) apply_effect(facts.statements[i]);
         }
         apply_settings(one.settings);
@@ -607,6 +623,32 @@ void session::apply_effects() {
 void session::pin(sql::pin_cause cause, const std::string& detail) {
     pins_.set(static_cast<std::size_t>(cause));
     pin_detail_ = detail;
+}
+
+/// Kept on its server until the catalog says what it called; a pool without a catalog never learns.
+void session::pin_blind(const plan_ptr& ran) {
+    if (watcher_ == nullptr) return;
+    ran_blind_.push_back(ran);
+    worker_.pinned_blind.insert(id_);
+    pin(sql::pin_cause::unread_catalog, ran->footprints.front().pin_detail);
+}
+
+void session::reconsider_pins() {
+    if (running_) return;  // release_server() comes back here
+    while (!ran_blind_.empty()) {
+        const auto& ran = *ran_blind_.back();
+        const auto now = worker_.plan_of(ran.analysis, ran.text, ran.context, watcher_);
+        if (now->blind) {
+            worker_.pinned_blind.insert(id_);  // until the next reading
+            return;
+        }
+        ran_blind_.pop_back();
+        for (const auto& footprint : now->footprints) {
+            if (footprint.pin != sql::pin_cause::none) pin(footprint.pin, footprint.pin_detail);
+        }
+    }
+    unpin(sql::pin_cause::unread_catalog);
+    if (!busy()) release_server();
 }
 
 void session::unpin(sql::pin_cause cause) {
@@ -685,6 +727,7 @@ void session::apply_discard(std::string_view tag) {
     if (tag != "DISCARD ALL") return;
     forget_statements({});
     pins_.reset();
+    ran_blind_.clear();
     pinned_names_.clear();
     portals_.clear();
     auto& values = context_.change();
@@ -719,6 +762,7 @@ void session::apply_settings(const std::vector<sql::setting_change>& changes) {
 
 /// Gives the server back when it is provably in step and nothing of the session is on it.
 void session::release_server() {
+    if (!ran_blind_.empty()) return reconsider_pins();
     if (!server_ || running_ || dressing_ || place_ != transaction_place::none || in_extended_ ||
         pins_.any())
         return;
@@ -736,6 +780,7 @@ void session::release_server() {
 
 void session::drop_server() {
     server_.reset();
+    open_batch_.reset();
     dressing_ = dressing_ready_ = false;
     relay_rest_ = 0;
     expected_.clear();
@@ -841,6 +886,17 @@ std::size_t session::consume_copy_in(std::string_view bytes) {
     return at;
 }
 
+/// Whether what has run of a batch without Sync may outlast its being undone.
+bool session::open_batch_leaves_traces() const {
+    if (!open_batch_) return false;
+    return std::ranges::any_of(open_batch_->executions, [](const running_request::ran& one) {
+        return !one.settings.empty() || one.plan->controls_transaction ||
+               std::ranges::any_of(one.plan->footprints, [](const catalog::footprint& footprint) {
+                   return footprint.pin != sql::pin_cause::none;
+               });
+    });
+}
+
 /// The client is leaving or gone: what it left on the server is ended, so that the server can be
 /// lent again; what can't be ended in time closes it.
 void session::resynchronise() {
@@ -866,6 +922,10 @@ void session::resynchronise() {
             cancel();
         }
         return;
+    }
+    if (open_batch_leaves_traces()) {
+        drop_server();
+        return resynchronise();
     }
     std::string out;
     if (in_extended_) {

@@ -46,6 +46,17 @@ bool is_shapeless(std::string_view name) {
     return std::ranges::binary_search(shapeless_settings, name);
 }
 
+/// What servers announce of a parameter; empty before the first has.
+std::string reported(
+    const std::shared_ptr<const pool::pool::greeting>& by,
+    std::string_view parameter) {
+    if (by == nullptr) return {};
+    for (const auto& [name, value] : by->parameters) {
+        if (name == parameter) return value;
+    }
+    return {};
+}
+
 bool is_extended(char tag) {
     return tag == 'P' || tag == 'B' || tag == 'D' || tag == 'E' || tag == 'C' || tag == 'H' ||
            tag == 'S';
@@ -90,6 +101,7 @@ session::step session::handle_request(std::string_view bytes, std::size_t& used)
         end();
         return step::ended;
     }
+    if (is_too_large(tag, size)) return step::ended;
     if (bytes.size() < size && !is_extended(tag)) return step::consumed;
     if (skip_until_sync_ && tag != 'S') {
         if (bytes.size() >= size) used = size;
@@ -119,6 +131,19 @@ session::step session::handle_request(std::string_view bytes, std::size_t& used)
         return step::consumed;
     default: protocol_violation("unexpected message from the client"); return step::ended;
     }
+}
+
+/// True: the message is larger than what may be kept of one, and the session is ending.
+bool session::is_too_large(char tag, std::size_t size) {
+    const auto limit = worker_.settings()->statement_bytes_max;
+    if (size <= limit || tag == 'd') return false;
+    metrics::add(metrics::counter::client_errors);
+    fail_client(
+        "FATAL",
+        "54000",
+        fmt::format("message of {} bytes: limits.statement_size allows {}", size, limit));
+    end();
+    return true;
 }
 
 session::step session::handle_query(const wire::message& message) {
@@ -183,7 +208,14 @@ bool session::collect_batch(std::string_view bytes) {
             protocol_violation(wire::describe(next.error));
             return false;
         }
-        if (next.state == wire::frame_state::incomplete) break;
+        if (next.state == wire::frame_state::incomplete) {
+            const auto rest = bytes.substr(batch_.size);
+            const auto head = wire::peek_header(rest, wire::direction::from_client, body_size_max);
+            if (head.state == wire::frame_state::complete &&
+                is_too_large(head.header.tag, head.header.message_size()))
+                return false;
+            break;
+        }
         if (!is_extended(next.message.tag)) {
             // A simple Query (or the client's farewell) in the middle of an open batch: what came
             // before it is run first.
@@ -242,7 +274,11 @@ bool session::classify_message(const wire::message& message) {
         if (!parse_.name.empty() && find_statement(parse_.name) != nullptr) batch_local_ = false;
         namings_.push_back(
             {std::string{parse_.name},
-             worker_.prepare(parse_.query, parse_.parameter_types, catalog_epoch())});
+             worker_.prepare(
+                 parse_.query,
+                 parse_.parameter_types,
+                 catalog_epoch(),
+                 readable(parse_.query))});
         namings_visible_ = namings_.size();
         return true;
     }
@@ -332,19 +368,25 @@ prepared_ptr session::find_statement(std::string_view name) const {
 
 plan_ptr session::plan_of(const sql::analysis_ptr& analysis, std::string_view text) {
     if (analysis != nullptr) return worker_.plan_of(analysis, text, plan_context_, watcher_);
-    // With backslash escapes in plain literals the text means something else than what was
-    // analysed.
-    const auto& settings = *context_.now().settings;
-    const auto conforming = settings.find("standard_conforming_strings");
-    const bool readable = conforming == settings.end() || conforming->second == "on";
     return worker_.plan_of(
-        readable ? worker_.analyzer.analyze(text) : sql::analyzer::unknown(),
+        readable(text) ? worker_.analyzer.analyze(text) : sql::analyzer::unknown(),
         text,
         plan_context_,
         watcher_);
 }
 
+/// Whether a text means to PostgreSQL what it means to the analyzer: with backslash escapes in
+/// plain literals, or in an encoding that has to be converted first, it may not.
+bool session::readable(std::string_view text) const {
+    if (!strings_conform_) return false;
+    return encoding_is_utf8_ ||
+           std::ranges::all_of(text, [](char c) { return static_cast<unsigned char>(c) < 0x80; });
+}
+
 plan_ptr session::plan_of(const prepared_statement& statement) {
+    // Parsed under another meaning of its literals than the one in force: nothing is certain.
+    if (statement.readable && !strings_conform_)
+        return plan_of(sql::analyzer::unknown(), statement.text);
     const auto& last = statement.last_plan;
     const bool usable = last != nullptr && last->context == plan_context_ &&
                         last->settings == worker_.settings() &&
@@ -356,7 +398,10 @@ plan_ptr session::plan_of(const prepared_statement& statement) {
 /// Names resolve under search_path and role; both follow the session's settings.
 void session::refresh_plan_context() {
     const auto& settings = context_.now().settings;
-    if (plan_context_ != nullptr && plan_context_of_ == settings) return;
+    const auto welcome = pool_->welcome_version();
+    if (plan_context_ != nullptr && plan_context_of_ == settings &&
+        plan_context_welcome_ == welcome)
+        return;
     const auto value_of = [&](std::string_view name, std::string fallback) {
         const auto found = settings->find(name);
         return found == settings->end() ? std::move(fallback) : found->second;
@@ -372,6 +417,14 @@ void session::refresh_plan_context() {
     if (fresh.names.role == "none") fresh.names.role = value_of("session_authorization", user_);
     plan_context_ = worker_.plans.intern(std::move(fresh));
     plan_context_of_ = settings;
+    plan_context_welcome_ = welcome;
+    strings_conform_ = value_of(
+                           "standard_conforming_strings",
+                           reported(greeting, "standard_conforming_strings")) == "on";
+    const auto encoding = to_lower(
+        value_of("client_encoding", reported(greeting, "client_encoding")));
+    encoding_is_utf8_ = encoding == "utf8" || encoding == "utf-8" || encoding == "unicode" ||
+                        encoding == "sql_ascii";
     shape_settings_.clear();
     for (const auto& [name, value] : *settings) {
         if (is_shapeless(name)) continue;
@@ -393,15 +446,25 @@ void session::fill_in_settings(execution& one, const wire::message* bound) {
     for (const auto& statement : facts.statements) {
         for (auto change : statement.settings) {
             if (change.name_parameter != 0 || change.value_parameter != 0) {
-                const bool readable = bound != nullptr &&
-                                      wire::read_bind(bound->body, bind_) == wire::errc::ok;
-                const auto parameter = [&](std::uint16_t number) -> std::string {
-                    if (!readable || number > bind_.values.size()) return {};
-                    return std::string{bind_.values[number - 1U].value_or("")};
+                if (bound == nullptr || wire::read_bind(bound->body, bind_) != wire::errc::ok) {
+                    // Bound by an earlier request, whose values are gone.
+                    one.settings.clear();
+                    one.plan = plan_of(sql::analyzer::unknown(), one.text);
+                    return;
+                }
+                const auto parameter =
+                    [&](std::uint16_t number) -> std::optional<std::string_view> {
+                    if (number > bind_.values.size()) return std::nullopt;
+                    return bind_.values[number - 1U];
                 };
                 if (change.name_parameter != 0)
-                    change.name = to_lower(parameter(change.name_parameter));
-                if (change.value_parameter != 0) change.value = parameter(change.value_parameter);
+                    change.name = to_lower(parameter(change.name_parameter).value_or(""));
+                if (change.value_parameter != 0) {
+                    const auto value = parameter(change.value_parameter);
+                    change.value = value.value_or("");
+                    // set_config_by_name: null means the default.
+                    if (!value) change.what = sql::setting_change::action::reset;
+                }
             }
             one.settings.push_back(std::move(change));
         }

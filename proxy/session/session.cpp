@@ -277,6 +277,9 @@ void session::cancel() {
     }
     if (waiting_for_ != nullptr && phase_ == phase::ready) {
         if (pool_) pool_->cancel(wait_ticket_);
+        stop_wait_timer();
+        ++request_number_;  // what Redis or another's flight still answers is not waited for
+        pending_ = {};
         waiting_failed_ = "57014";
         waiting_for_ = nullptr;
         resume();

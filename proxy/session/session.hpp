@@ -63,7 +63,7 @@ struct expectation {
     /// Index into the request's fills, or -1: the answer to this execute is to be kept.
     int fill = -1;
     /// The server-side statement that this Parse makes: forgotten again when it fails.
-    std::optional<hash128> prepares;
+    std::optional<pool::statement_key> prepares;
     /// Index into the request's named statements, or -1: what the client calls it from now on.
     int names = -1;
     bool is_identity = false;  ///< the Parse of the statement that carries the identity
@@ -133,6 +133,8 @@ struct running_request {
     bool controls_transaction = false;
     bool changes_catalog = false;
     bool ready = false;  ///< ReadyForQuery has been seen
+    /// Executions that have been counted; those behind it came with a later piece of the batch.
+    std::size_t noted = 0;
 };
 
 class session final : public std::enable_shared_from_this<session> {
@@ -145,6 +147,9 @@ public:
 
     /// A CancelRequest with this session's key arrived.
     void cancel();
+
+    /// The catalog has been read: what ran without it may have done nothing to the session.
+    void reconsider_pins();
 
     /// The process stops: an idle session ends now; a busy one after its transaction, or now.
     void stop(bool at_once);
@@ -228,6 +233,7 @@ private:
     step handle_request(std::string_view bytes, std::size_t& used);
     step handle_query(const wire::message& message);
     step handle_batch();
+    bool is_too_large(char tag, std::size_t size);
     bool collect_batch(std::string_view bytes);
     bool classify();
     bool classify_execute(const wire::execute_message& execute);
@@ -255,6 +261,11 @@ private:
         std::string message;
     };
     std::optional<refused> refusal();
+    std::optional<refused> refusal_of_names(const plan& of) const;
+    std::optional<refused> refusal_of_prepared(
+        const sql::statement_facts& facts,
+        const std::string& name) const;
+    bool readable(std::string_view text) const;
     source look_up(execution& one, transaction_place place);
     source serve(execution& one, const cache::entry_ptr& found, reason how);
     source look_further(execution& one, const cache::key_view& key);
@@ -282,9 +293,11 @@ private:
     void adopt_server(pool::server_ptr lent);
     void go_on();
     void note_executions();
+    void suspend_batch();
+    bool open_batch_leaves_traces() const;
     void compose_batch(std::string& out);
     void compose_query(std::string& out);
-    std::string_view add_server_name(const hash128& key, std::string& out);
+    std::string_view add_server_name(const pool::statement_key& key, std::string& out);
     void compose_begin(std::string& out);
     void compose_identity(std::string& out);
     void compose_sql_execute(
@@ -307,11 +320,12 @@ private:
     void compose_execute(const wire::message& message, execution& one, std::string& out);
     std::string_view server_name_of(const prepared_statement& statement, std::string& out);
     std::string_view unknown_name(std::string_view name, std::string& buffer) const;
-    hash128 server_key(const hash128& statement) const;
+    const pool::statement_key& server_key(const prepared_statement& statement) const;
     expectation& expect(
         expectation::kind what,
         expectation::fate how = expectation::fate::forward,
         int fill = -1);
+    bool may_want_identity() const;
     bool wants_identity(const plan& of) const;
     void begin_running();
     void prepare_fills();
@@ -349,6 +363,7 @@ private:
     void complete_head();
     void revert_context();
     void pin(sql::pin_cause cause, const std::string& detail);
+    void pin_blind(const plan_ptr& ran);
     void unpin(sql::pin_cause cause);
     void unpin(sql::pin_cause cause, const std::string& name);
     void forget_statements(const std::string& name);
@@ -422,6 +437,9 @@ private:
     pool::settings_map_ptr claims_session_;  // the maps that claims_ was made from
     pool::settings_map_ptr claims_local_;
     pool::settings_map_ptr plan_context_of_;  // the settings that plan_context_ was made from
+    std::uint64_t plan_context_welcome_ = 0;  // and the servers' greeting
+    bool strings_conform_ = true;             // standard_conforming_strings
+    bool encoding_is_utf8_ = true;            // client_encoding
     std::string shape_settings_;              // of those, what shapes answers; part of the key
 
     // Its transaction.
@@ -441,6 +459,7 @@ private:
     std::bitset<16> pins_;  // by sql::pin_cause
     std::string pin_detail_;
     std::map<sql::pin_cause, std::set<std::string>> pinned_names_;  // channels, cursors, statements
+    std::vector<plan_ptr> ran_blind_;  // what pin_cause::unread_catalog stands for
     pool::wait_ticket wait_ticket_;
     const char* waiting_for_ = nullptr;  // what a waiting request waits for, for SHOW CLIENTS
     bool dressing_ = false;
@@ -477,6 +496,9 @@ private:
     wire::target_message target_;
     bool batch_local_ = true;  // nothing in it speaks against answering it here
     std::optional<running_request> running_;
+    /// A batch that a Flush left open, while nothing of it runs: what it has done is settled with
+    /// its Sync.
+    std::optional<running_request> open_batch_;
     std::vector<expectation> expected_;
     std::size_t expected_head_ = 0;
 

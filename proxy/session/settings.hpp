@@ -71,8 +71,8 @@ struct settings {
     std::uint32_t clients_max = 10000;
     std::chrono::milliseconds login_timeout{30000};
     std::chrono::milliseconds drain_timeout{30000};
-    std::size_t statement_bytes_max = std::size_t{16} << 20;  ///< of one client message kept whole
-    unsigned threads = 0;                                     ///< 0: one for every two cores
+    std::size_t statement_bytes_max = std::size_t{1} << 30;  ///< of one client message kept whole
+    unsigned threads = 0;                                    ///< 0: one for every two cores
 };
 
 using settings_ptr = std::shared_ptr<const settings>;

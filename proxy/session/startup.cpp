@@ -24,11 +24,9 @@ bool is_console(std::string_view database_name) {
 }
 
 /// Settings and parameters, apart from the name that every client gives itself.
-std::string welcome_key(
-    const std::string& database,
-    const std::string& user,
-    const pool::settings_map& settings) {
-    std::string key = database + '\0' + user;
+std::string welcome_key(const pool::pool& servers, const pool::settings_map& settings) {
+    auto key =
+        fmt::format("{}\n{}\n{}", servers.welcome_version(), servers.database(), servers.user());
     for (const auto& [name, value] : settings) {
         if (name == "application_name") continue;
         key += fmt::format("\n{}:{}={}", value.size(), name, value);
@@ -322,8 +320,8 @@ bool session::sees_through_policies() const {
 /// that was not seen before is tried on a server first, so that a value that PostgreSQL refuses is
 /// refused at login, and what it makes of the others is announced.
 void session::welcome() {
-    const auto key = welcome_key(database_->name, user_, startup_settings_);
-    if (const auto known = worker_.welcomes.find(key); known != worker_.welcomes.end()) {
+    const auto known = worker_.welcomes.find(welcome_key(*pool_, startup_settings_));
+    if (known != worker_.welcomes.end()) {
         phase_ = phase::ready;
         send_welcome(known->second);
         return resume();
@@ -331,7 +329,7 @@ void session::welcome() {
     if (!have_server() || !dressed()) return;
     if (worker_.welcomes.size() > 1000) worker_.welcomes.clear();
     const auto parameters = server_->parameters;
-    worker_.welcomes.emplace(key, parameters);
+    worker_.welcomes.emplace(welcome_key(*pool_, startup_settings_), parameters);
     phase_ = phase::ready;
     send_welcome(parameters);
     release_server();

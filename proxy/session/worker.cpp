@@ -3,6 +3,7 @@
 #include "session/session.hpp"
 
 #include <atomic>
+#include <utility>
 
 namespace postern::session {
 
@@ -10,8 +11,23 @@ namespace {
 
 /// Distinct statements of the extended protocol that a thread remembers.
 constexpr std::size_t prepared_max = 16384;
+constexpr std::size_t prepared_bytes_max = std::size_t{32} << 20;
 /// What of a statement's text SHOW CACHE WHY can print.
 constexpr std::size_t shown_text_max = 512;
+
+std::string material_of(
+    std::string_view text,
+    const std::vector<std::uint32_t>& parameter_types,
+    std::uint64_t catalog_epoch,
+    bool readable) {
+    std::string out = std::to_string(catalog_epoch);
+    out += readable ? ' ' : '!';
+    for (const auto type : parameter_types)
+        out += std::to_string(type) + ',';
+    out += ' ';
+    out += text;
+    return out;
+}
 
 std::string shortened(std::string_view text) {
     std::string out{text.substr(0, shown_text_max)};
@@ -47,9 +63,10 @@ const settings_ptr& worker::settings() {
 prepared_ptr worker::prepare(
     std::string_view text,
     const std::vector<std::uint32_t>& parameter_types,
-    std::uint64_t catalog_epoch) {
+    std::uint64_t catalog_epoch,
+    bool readable) {
     hash128 hash = hash_bytes(text);
-    hash.high += catalog_epoch * 0x9E3779B97F4A7C15U;
+    hash.high += catalog_epoch * 0x9E3779B97F4A7C15U + (readable ? 0 : 1);
     if (!parameter_types.empty()) {
         const auto types = hash_bytes(
             {reinterpret_cast<const char*>(parameter_types.data()),
@@ -58,18 +75,34 @@ prepared_ptr worker::prepare(
         hash.high += types.high;
     }
     const auto known = prepared_.find(hash);
-    if (known != prepared_.end() && known->second->text == text &&
-        known->second->parameter_types == parameter_types) {
-        return known->second;
+    if (known != prepared_.end()) {
+        const auto& same = *known->second;
+        if (same.text == text && same.parameter_types == parameter_types &&
+            same.catalog_epoch == catalog_epoch && same.readable == readable) {
+            return known->second;
+        }
+        forget(known);
     }
     auto fresh = std::make_shared<prepared_statement>();
-    fresh->text = text;
+    auto material = material_of(text, parameter_types, catalog_epoch, readable);
+    fresh->material = std::make_shared<const std::string>(std::move(material));
+    fresh->text = std::string_view{*fresh->material}.substr(fresh->material->size() - text.size());
     fresh->parameter_types = parameter_types;
-    fresh->analysis = analyzer.analyze(text);
+    fresh->catalog_epoch = catalog_epoch;
+    fresh->readable = readable;
+    fresh->analysis = readable ? analyzer.analyze(text) : sql::analyzer::unknown();
     fresh->hash = hash;
-    if (prepared_.size() >= prepared_max) prepared_.erase(prepared_.begin());
-    prepared_.insert_or_assign(hash, fresh);
+    if (fresh->material->size() > prepared_bytes_max / 16) return fresh;
+    prepared_bytes_ += fresh->material->size();
+    while (prepared_.size() >= prepared_max || prepared_bytes_ > prepared_bytes_max)
+        forget(prepared_.begin());
+    prepared_.emplace(hash, fresh);
     return fresh;
+}
+
+void worker::forget(prepared_map::iterator gone) {
+    prepared_bytes_ -= gone->second->material->size();
+    prepared_.erase(gone);
 }
 
 plan_ptr worker::plan_of(
@@ -97,6 +130,15 @@ std::uint64_t worker::next_session_id() noexcept {
 void worker::adopt(int client_fd, std::string address) {
     const auto id = next_session_id();
     add(std::make_shared<session>(*this, client_fd, std::move(address), id));
+}
+
+void worker::reconsider_pins() {
+    for (const auto id : std::exchange(pinned_blind, {})) {
+        if (auto* one = find(id)) {
+            const auto keep_alive = one->shared_from_this();
+            one->reconsider_pins();
+        }
+    }
 }
 
 void worker::add(const std::shared_ptr<session>& fresh) {

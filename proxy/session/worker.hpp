@@ -17,6 +17,7 @@
 #include <string>
 #include <string_view>
 #include <unordered_map>
+#include <unordered_set>
 #include <vector>
 
 namespace postern::session {
@@ -26,13 +27,19 @@ class session;
 /// A prepared statement as a client named it: its text and parameter types, analysed. Shared by all
 /// sessions of a thread that prepare the same.
 struct prepared_statement {
-    std::string text;
+    /// Parameter types and text, unambiguous: with the context it is a server-side statement.
+    std::shared_ptr<const std::string> material;
+    std::string_view text;  ///< the end of `material`
     std::vector<std::uint32_t> parameter_types;
+    std::uint64_t catalog_epoch = 0;
+    bool readable = true;
     sql::analysis_ptr analysis;
-    hash128 hash;  ///< of text and types; with the context it names the server-side statement
+    hash128 hash;  ///< of all of the above
 
-    // The plan that was found last; sessions of one thread only, so no lock.
+    // What was found last; sessions of one thread only, so no lock.
     mutable plan_ptr last_plan;
+    mutable plan_context_ptr last_context;
+    mutable pool::statement_key last_key;  ///< under last_context
 };
 using prepared_ptr = std::shared_ptr<const prepared_statement>;
 
@@ -73,15 +80,22 @@ public:
     /// What a session with certain startup parameters is announced, learnt from a server.
     std::unordered_map<std::string, pool::reported_parameters> welcomes;
 
+    /// Sessions that are pinned because the catalog was being read.
+    std::unordered_set<std::uint64_t> pinned_blind;
+    /// It has been read.
+    void reconsider_pins();
+
     /// This thread's copy of the configuration, renewed when the shared one has moved.
     const settings_ptr& settings();
 
     /// `catalog_epoch`: what is prepared after DDL is another statement on the servers than before,
     /// since PostgreSQL refuses to run the old one once its row type has changed (0A000).
+    /// `readable`: the text means what the analyzer takes it for; else nothing is known of it.
     prepared_ptr prepare(
         std::string_view text,
         const std::vector<std::uint32_t>& parameter_types,
-        std::uint64_t catalog_epoch);
+        std::uint64_t catalog_epoch,
+        bool readable);
 
     /// The plan of `analysis` in `context`, found or made.
     plan_ptr plan_of(
@@ -104,9 +118,13 @@ public:
     std::atomic<std::uint32_t> load{0};
 
 private:
+    using prepared_map = std::unordered_map<hash128, prepared_ptr, hash128_hasher>;
+    void forget(prepared_map::iterator gone);
+
     settings_ptr settings_;
     std::uint64_t settings_epoch_ = 0;
-    std::unordered_map<hash128, prepared_ptr, hash128_hasher> prepared_;
+    prepared_map prepared_;
+    std::size_t prepared_bytes_ = 0;  // of its materials
     std::unordered_map<std::uint64_t, std::shared_ptr<session>> sessions_;
 };
 

@@ -7,7 +7,8 @@ import threading
 
 import pytest
 from harness.reads import assert_hits, assert_never_hits, mark_of, marked, warm
-from harness.wire import Answer, bind, copy_data, copy_done, describe, execute, parse, query, sync
+from harness.wire import (Answer, bind, copy_data, copy_done, describe, execute, flush, parse,
+                          query, sync)
 from harness.world import World
 
 pytestmark = pytest.mark.needs_postern
@@ -627,10 +628,65 @@ def test_ddl_past_postern_is_found_by_the_poll(world, client):
     client.run("create table renewed(a int)", "insert into renewed values (1)")
     sql = marked("select * from renewed")
     warm(world, client, sql)
-    world.pg.run("alter table renewed add b int default 7")
-    world.catalog_settled()
+    world.change_catalog("alter table renewed add b int default 7")
     assert client.rows(sql) == [("1", "7")]
     client.run("drop table renewed")
+
+
+def test_a_transaction_sees_its_own_write_of_a_batch_with_flush(world, client):
+    sql = marked("select name from item where id = 9")
+    warm(world, client, sql)
+    client.run("begin")
+    client.send(parse("", "update item set name = 'mine' where id = 9"), bind("", ""), execute(),
+                flush())
+    client.expect("1 2 C")
+    client.send(sync())
+    client.expect("Z")
+    assert client.value(sql) == "mine"
+    client.run("rollback")
+    assert client.value(sql) == "item 9"
+
+
+def test_a_write_of_a_batch_with_flush_is_seen_by_others(world, client, other):
+    sql = marked("select name from item where id = 8")
+    for value in ("one", "two"):
+        warm(world, other, sql)
+        client.send(parse("", f"update item set name = '{value}' where id = 8"), bind("", ""),
+                    execute(), flush())
+        client.expect("1 2 C")
+        assert other.value(sql) != value
+        client.send(sync())
+        client.expect("Z")
+        assert other.value(sql) == value
+
+
+def test_a_search_path_changed_out_of_sight_decides_where_a_write_goes(world, client, other):
+    sql = marked("select a from two.place")
+    warm(world, other, sql)
+    client.run("begin",
+               "select set_config('search_path', s, true) from (values ('two')) v(s)",
+               "update place set a = 'changed'", "commit")
+    assert other.value(sql) == "changed"
+    client.run("update two.place set a = 'two'")
+
+
+@pytest.mark.parametrize("way", ["simple", "extended"])
+def test_texts_that_can_not_be_read_count_as_having_written(world, other, way):
+    """With backslash escapes the analyzer would see a constant where PostgreSQL sees a write."""
+    sql = marked("select name from item where id = 7")
+    text = r"select '\'' ; update item set name = $$odd$$ where id = 7 --'"
+    batch = (r"with w as (select '\'' as a), x as (update item set name = $$odd$$ where id = 7"
+             r" returning 1) select count(*) from x --') select 1")
+    warm(world, other, sql)
+    with world.client() as odd:
+        if way == "simple":
+            odd.run("set standard_conforming_strings = off")
+            assert odd.query(text).tags == ["SELECT 1", "UPDATE 1"]
+        else:
+            odd.prepared("set standard_conforming_strings = off")
+            assert odd.prepared(batch).rows == [("1",)]
+    assert other.value(sql) == "odd"
+    other.run("update item set name = 'item 7' where id = 7")
 
 
 # --- rules ---

@@ -3,6 +3,8 @@
 import threading
 
 import pytest
+from harness.reads import mark_of, marked
+from harness.waiting import eventually, runs, until_one_waits
 from harness.wire import Answer, Client, cancel_request, query
 from harness.world import World
 
@@ -15,14 +17,7 @@ def world(request):
 
 def running(world, needle):
     """Until PostgreSQL runs a statement that contains `needle`."""
-    import time
-
-    end = time.monotonic() + 10
-    while not world.pg.value(
-            "select count(*) from pg_stat_activity where state = 'active' and query like %s"
-            " and pid <> pg_backend_pid()", f"%{needle}%"):
-        assert time.monotonic() < end, f"{needle} does not run"
-        time.sleep(0.01)
+    eventually(lambda: runs(world, needle), f"{needle} running")
 
 
 def test_a_running_query_is_cancelled(world):
@@ -115,3 +110,37 @@ def test_cancel_during_copy_out(world):
         client.cancel()
         assert Answer(client.until("Z")).code == "57014"
         assert client.value("select 1") == "1"
+
+
+@pytest.mark.needs_postern
+def test_a_cancelled_wait_for_anothers_flight_ends_and_hits_no_later_statement(world):
+    """The second client waits for the first one's answer to the same read."""
+    sql = marked("select count(*) from t")
+    with world.client() as leader, world.client() as follower:
+        with world.relay.hold_answer(mark_of(sql)) as hold:
+            leader.send(query(sql))
+            hold.wait_answered()
+            follower.send(query(sql))
+            until_one_waits(world)
+            follower.cancel()
+            assert Answer(follower.until("Z")).code == "57014"
+        assert not Answer(leader.until("Z")).error
+        for _ in range(3):
+            assert follower.value("select 1") == "1"
+            assert follower.value(sql) == leader.value(sql)
+
+
+@pytest.mark.needs_postern
+def test_a_cancelled_wait_inside_a_transaction_fails_the_transaction():
+    with World("CREATE TABLE t(a int)", pool_size=1) as world:
+        with world.client() as holder, world.client() as waiting:
+            holder.run("begin", "select 1")
+            waiting.run("begin")
+            waiting.send(query("insert into t values (1)"))
+            until_one_waits(world)
+            waiting.cancel()
+            holder.run("commit")
+            assert Answer(waiting.until("Z")).code == "57014"
+            assert waiting.status == "E"
+            assert waiting.run("commit") == "ROLLBACK"
+            assert waiting.value("select count(*) from t") == "0"

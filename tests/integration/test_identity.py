@@ -8,8 +8,8 @@ import random
 
 import pytest
 from harness.reads import mark_of, marked, warm
-from harness.wire import (Answer, bind, close, copy_data, copy_done, describe, execute, parse, query,
-                          sync)
+from harness.wire import (Answer, bind, close, copy_data, copy_done, describe, execute, flush, parse,
+                          query, sync)
 from harness.world import World
 
 pytestmark = pytest.mark.needs_postern
@@ -360,11 +360,9 @@ def test_a_changed_policy_is_seen_at_once(setting, three):
     sql = marked("select id from projects order by id")
     for client in three.values():
         warm(setting.world, client, sql)
-    setting.world.pg.run("create policy more on projects for select using (id = 6)")
-    setting.world.catalog_settled()
+    setting.world.change_catalog("create policy more on projects for select using (id = 6)")
     assert [row[0] for row in three["alice"].rows(sql)] == ["1", "2", "6"]
-    setting.world.pg.run("drop policy more on projects")
-    setting.world.catalog_settled()
+    setting.world.change_catalog("drop policy more on projects")
     check_own("alice", [row[0] for row in three["alice"].rows(sql)])
 
 
@@ -397,6 +395,69 @@ def test_a_client_that_is_not_trusted_can_not_change_its_identity(setting, three
     assert client.query(attempt).code == "42501"
     check_own("alice", own_by_simple_query(client))
     check_own("bob", own_by_simple_query(three["bob"]))
+
+
+@pytest.mark.parametrize("attempt", [
+    "select set_config('app.' || 'user_id', '2', true)",
+    "select set_config(name, '2', true) from (values ('app.user_id')) v(name)",
+    "select set_config('app.user_id', id::text, false) from lookup",
+    "with x as (select set_config('app.user_id', '2', false)) select * from x",
+    "prepare forged as select set_config('app.user_id', '2', true)",
+    "update pg_settings set setting = '2' where name = 'app.user_id'",
+    "execute postern_identity('2')",
+    "explain analyze execute postern_identity('2')",
+    "create table forged as execute postern_identity('2')"])
+def test_an_identity_in_disguise_is_refused(setting, three, attempt):
+    if setting.source == "client_set" and "postern_identity" not in attempt:
+        pytest.skip("here its own word counts")
+    alice = three["alice"]
+    own_by_simple_query(three["bob"])
+    alice.run("begin")
+    assert alice.query(attempt).code in ("42501", "26000")
+    alice.query("rollback")
+    check_own("alice", own_by_simple_query(alice))
+
+
+def test_a_forged_identity_of_the_extended_protocol_is_refused(setting, three):
+    if setting.source == "client_set":
+        pytest.skip("here its own word counts")
+    alice = three["alice"]
+    alice.send(parse("forge", "select set_config($1, $2, true)"), sync())
+    alice.until("Z")
+    for way in (bind("", "forge", ["app.user_id", "2"]) + execute() + sync(),
+                bind("", "forge", ["APP.USER_ID", "2"]) + execute() + sync(),
+                query("execute forge('app.user_id', '2')"),
+                bind("", "postern_identity", ["2"]) + execute() + sync()):
+        alice.run("begin")
+        alice.send(way)
+        assert Answer(alice.until("Z")).code in ("42501", "0A000", "26000")
+        alice.query("rollback")
+    check_own("alice", own_by_simple_query(alice))
+
+
+def test_texts_that_can_not_be_read_are_refused(setting, three):
+    if setting.source == "client_set":
+        pytest.skip("here its own word counts")
+    alice = three["alice"]
+    alice.run("set standard_conforming_strings = off")
+    assert alice.query(
+        r"select '\'' ; select set_config($$app.user_id$$, $$2$$, false) --'").code == "0A000"
+    with setting.login("alice") as again:
+        check_own("alice", own_by_simple_query(again))
+
+
+def test_a_portal_that_is_run_by_a_later_request_has_its_identity(three):
+    for name, client in three.items():
+        client.send(parse("", "select id from projects order by id"), bind("", ""), flush())
+        client.expect("1 2")
+        client.send(execute(), sync())
+        check_own(name, [row[0] for row in Answer(client.until("Z")).rows])
+        client.run("begin")
+        client.send(parse("", "select id from projects order by id"), bind("p", ""), sync())
+        client.until("Z")
+        client.send(execute("p"), sync())
+        check_own(name, [row[0] for row in Answer(client.until("Z")).rows])
+        client.run("commit")
 
 
 def test_startup_parameters_that_are_not_trusted_give_no_identity(setting):

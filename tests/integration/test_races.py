@@ -8,6 +8,7 @@ import threading
 
 import pytest
 from harness.reads import assert_hits, assert_never_hits, mark_of, marked, warm
+from harness.waiting import until_one_waits
 from harness.wire import (Answer, Closed, bind, copy_data, copy_done, describe, execute, parse, query,
                           sync)
 from harness.world import World
@@ -661,6 +662,18 @@ def test_row_30_followers_share_one_flight_when_nothing_was_written(world, reade
         assert Answer(reader.until("Z")).rows == [("old",)]
         assert Answer(third.until("Z")).rows == [("old",)]
         assert passed() == 1
+
+
+def test_row_30_who_has_a_server_does_not_follow_one_who_waits_for_it():
+    sql = marked("select count(*) from t")
+    with World(SCHEMA, pool_size=1, settings={"pool": {"wait_timeout": "3s"}}) as small:
+        with small.client() as holder, small.client() as leader:
+            holder.run("begin", "select now()")
+            leader.send(query(sql))
+            until_one_waits(small)
+            assert holder.value(sql) == "0"
+            holder.run("commit")
+            assert Answer(leader.until("Z")).rows == [("0",)]
 
 
 def test_row_30_a_follower_survives_its_leader(world, reader, third):

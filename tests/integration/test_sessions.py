@@ -1,9 +1,8 @@
 """What a client believes its session to be follows it from server to server, and reaches nobody else."""
 
-import time
-
 import pytest
-from harness.wire import Answer, bind, close, execute, parse, query, sync
+from harness.waiting import eventually, until_one_waits
+from harness.wire import Answer, bind, close, execute, flush, parse, query, sync
 from harness.world import World
 
 SCHEMA = """
@@ -128,6 +127,148 @@ def test_a_refused_setting_changes_nothing(two):
     assert first.query("set work_mem = 'nonsense'").code == "22023"
     second.run("select 1")
     assert first.value("show work_mem") == "5MB"
+
+
+def unnamed(sql):
+    return parse("", sql) + bind("", "") + execute()
+
+
+def test_a_setting_in_front_of_a_flush_follows_its_session(two):
+    """What ran in front of a Flush takes effect with the Sync that ends its batch."""
+    first, second = two
+    first.send(unnamed("set work_mem = '9MB'"), flush())
+    first.expect("1 2 C")
+    first.send(sync())
+    first.expect("Z")
+    for _ in range(3):
+        assert second.value("show work_mem") != "9MB"
+        assert first.value("show work_mem") == "9MB"
+
+
+def test_a_failed_batch_undoes_a_setting_in_front_of_a_flush(two):
+    first, second = two
+    before = first.value("show work_mem")
+    first.send(unnamed("set work_mem = '9MB'"), flush())
+    first.expect("1 2 C")
+    first.send(unnamed("select 1/0"), sync())
+    first.until("Z")
+    for _ in range(3):
+        assert second.value("show work_mem") == before
+        assert first.value("show work_mem") == before
+
+
+@pytest.mark.parametrize("sql", ["set work_mem = '9MB'", "select set_quietly('9MB')", "listen here"])
+def test_a_batch_without_sync_leaves_nothing_behind_when_its_client_goes(world, sql):
+    with world.client() as first:
+        before = first.value("show work_mem")
+        first.send(unnamed(sql), unnamed("commit"), flush())
+        first.until("C")
+        first.until("C")
+    for _ in range(3):
+        with world.client() as second:
+            assert second.value("show work_mem") == before
+            assert second.rows("select * from pg_listening_channels()") == []
+
+
+def test_a_setting_changed_through_pg_settings_stays_with_its_session(two, world):
+    first, second = two
+    before = second.value("show work_mem")
+    first.run("update pg_settings set setting = '9216' where name = 'work_mem'")
+    assert first.value("show work_mem") == "9MB"
+    if lent(world, first):
+        assert second.value("show work_mem") == before
+    first.close()
+    for _ in range(3):
+        with world.client() as third:
+            assert third.value("show work_mem") == before
+
+
+def test_a_null_through_set_config_means_the_default(two):
+    first, second = two
+    before = second.value("show work_mem")
+    first.run("set work_mem = '9MB'")
+    first.prepared("select set_config('work_mem', $1, false)", [None])
+    second.run("select 1")
+    assert first.value("show work_mem") == before
+
+
+def test_a_setting_bound_by_an_earlier_request_stays_with_its_session(two, world):
+    first, second = two
+    before = second.value("show work_mem")
+    first.run("begin")
+    first.send(parse("", "select set_config($1, $2, false)"), bind("p", "", ["work_mem", "9MB"]),
+               sync())
+    first.until("Z")
+    first.send(execute("p"), sync())
+    first.until("Z")
+    first.run("commit")
+    assert first.value("show work_mem") == "9MB"
+    if lent(world, first):
+        assert second.value("show work_mem") == before
+    first.close()
+    for _ in range(3):
+        with world.client() as third:
+            assert third.value("show work_mem") == before
+
+
+@pytest.mark.needs_postern
+@pytest.mark.parametrize("sql", [
+    "execute {name}", "deallocate {name}", "explain analyze execute {name}",
+    "create table taken as execute {name}", "prepare {name} as select 1"])
+def test_the_servers_own_statements_can_not_be_named_in_sql(two, sql):
+    """They are shared by all sessions; whoever could name them could run or drop another's."""
+    first, second = two
+    first.send(parse("mine", "select 'mine'"), bind("", "mine"), execute(), sync())
+    first.until("Z")
+    for name in [f"postern_{number}" for number in range(1, 6)]:
+        assert second.query(sql.format(name=name)).code in ("26000", "42939")
+    for _ in range(2):
+        first.send(bind("", "mine"), execute(), sync())
+        assert Answer(first.until("Z")).rows == [("mine",)]
+
+
+@pytest.mark.needs_postern
+def test_sql_does_not_execute_a_protocol_statement_that_changes_settings(two):
+    first, second = two
+    first.send(parse("changes", "select set_config('work_mem', '9MB', false)"), sync())
+    first.until("Z")
+    assert first.query("execute changes").code == "0A000"
+    assert second.value("show work_mem") != "9MB"
+    first.run("deallocate changes")
+
+
+@pytest.mark.needs_postern
+def test_new_defaults_reach_every_server_of_the_pool():
+    """Answers of one pool must be alike, whichever server gave them."""
+    sql = "select date '2024-02-29'"
+    with World(SCHEMA, pool_size=2) as world, world.client() as old, world.client() as new:
+        old.run("begin", "select now()")
+        world.pg.run("alter role app set datestyle = 'German'")
+        assert new.value("select current_setting('datestyle')") == "German, DMY"
+        old.run("commit")
+        for client in (old, new, old, new):
+            assert client.value("select current_setting('datestyle')") == "German, DMY"
+            assert client.value(sql) == "29.02.2024"
+
+
+@pytest.mark.needs_postern
+def test_what_runs_while_the_catalog_is_read_keeps_its_server_until_its_effect_is_known():
+    with World(SCHEMA, pool_size=1) as world, world.client() as first, world.client() as second:
+        first.run("select 1")
+        with world.relay.hold_answer("pg_policy") as hold:
+            first.run("create table made(a int)")
+            hold.wait_answered()
+            first.run("select count(*) from t")
+            second.send(query("select count(*) from t"))
+            until_one_waits(world)
+        assert Answer(second.until("Z")).rows == [("1",)]
+        with world.relay.hold_answer("pg_policy") as hold:
+            first.run("drop table made")
+            hold.wait_answered()
+            first.run("select set_quietly('18MB')")
+        assert first.value("show work_mem") == "18MB"
+        first.close()
+        assert second.value("show work_mem") != "18MB"
 
 
 def test_a_setting_hidden_in_a_function_stays_with_its_session(two, world):
@@ -378,6 +519,23 @@ def test_no_more_servers_than_the_pools_size(world):
 
 
 @pytest.mark.needs_postern
+def test_a_burst_gets_every_server_of_the_pool_at_once():
+    with World(pool_size=8, settings={"pool": {"wait_timeout": "3s"}}) as world:
+        for _ in range(3):
+            clients = [world.client() for _ in range(8)]
+            for client in clients:
+                client.run("begin")
+                client.send(query("select now()"))
+            for client in clients:
+                assert not Answer(client.until("Z")).error
+            for client in clients:
+                client.run("commit")
+                client.close()
+            world.pg.run(
+                "select pg_terminate_backend(pid) from pg_stat_activity where usename = 'app'")
+
+
+@pytest.mark.needs_postern
 def test_a_transaction_without_statements_needs_no_server(world):
     with world.relay.counting("") as passed, world.client() as client:
         before = passed()
@@ -385,13 +543,6 @@ def test_a_transaction_without_statements_needs_no_server(world):
             assert client.run("begin", "commit") == "COMMIT"
             assert client.run("start transaction", "rollback") == "ROLLBACK"
         assert passed() == before
-
-
-def eventually(condition, seconds=10):
-    end = time.monotonic() + seconds
-    while not condition():
-        assert time.monotonic() < end, "did not come true in time"
-        time.sleep(0.02)
 
 
 # --- statements and DDL ---

@@ -213,3 +213,74 @@ def test_query_before_login_is_not_run(world):
 def test_version_is_the_servers(world):
     with world.client() as client:
         assert re.match(r"PostgreSQL \d+", client.value("select version()"))
+
+
+@pytest.mark.needs_postern
+def test_users_that_are_not_listed_are_looked_up():
+    schema = """
+        RESET ROLE;
+        CREATE FUNCTION postern_lookup(name text) RETURNS TABLE(usename name, passwd text)
+            LANGUAGE sql SECURITY DEFINER AS
+            $$ SELECT rolname, rolpassword FROM pg_authid WHERE rolname = $1 AND rolcanlogin $$;
+        REVOKE ALL ON FUNCTION postern_lookup FROM PUBLIC;
+        GRANT EXECUTE ON FUNCTION postern_lookup TO postern;
+    """
+    settings = {"auth_query": "SELECT usename, passwd FROM postern_lookup($1)",
+                "users": {"alice": None, "bob": None, "md5_user": None}}
+    with World(schema, settings=settings) as world:
+        for user, password in (("alice", "wrong"), ("nobody", "any"), ("md5_user", "md5-secret")):
+            with pytest.raises(Refused) as refused:
+                world.client(user=user, password=password)
+            assert refused.value.code == "28P01"
+        with world.client() as listed:
+            assert listed.value("select 1") == "1"
+        # Its verifier lets alice in; what the pool logs in with would have to be known too.
+        with pytest.raises(Refused) as refused:
+            world.client(user="alice", password="alice-secret")
+        assert refused.value.code in ("28000", "28P01") and "alice" in str(refused.value)
+
+
+@pytest.mark.needs_postern
+def test_required_rls_refuses_whom_policies_do_not_bind():
+    schema = """
+        RESET ROLE;
+        ALTER ROLE bob BYPASSRLS;
+        CREATE TABLE guarded(a int);
+        ALTER TABLE guarded ENABLE ROW LEVEL SECURITY;
+        ALTER TABLE guarded OWNER TO carol;
+    """
+    with World(schema, settings={"rls": "required"}) as world:
+        with world.client(user="alice", password="alice-secret") as bound:
+            assert bound.value("select 1") == "1"
+        for user in ("bob", "carol"):
+            with pytest.raises(Refused) as refused:
+                world.client(user=user, password=f"{user}-secret")
+            assert refused.value.code == "42501"
+        world.change_catalog("alter table guarded force row level security")
+        with world.client(user="carol", password="carol-secret") as bound:
+            assert bound.value("select 1") == "1"
+
+
+@pytest.mark.needs_postern
+def test_a_message_beyond_the_limit_ends_its_session_alone():
+    with World(settings={"limits": {"statement_size": "64KiB"}}) as world, world.client() as other:
+        with world.client() as client:
+            assert client.value("select length('" + "x" * 60000 + "')") == "60000"
+            client.send(query("select length('" + "x" * 70000 + "')"))
+            assert wire.Answer([client.receive()]).code == "54000"
+            assert client.gone()
+        with world.client() as client:
+            client.send(wire.parse("", "select length($1)"), wire.bind("", "", ["x" * 70000]))
+            assert wire.Answer([client.receive()]).code == "54000"
+            assert client.gone()
+        assert other.value("select 1") == "1"
+
+
+@pytest.mark.needs_postern
+def test_a_pool_without_cache_needs_no_login_of_its_own():
+    settings = {"cache": {"enabled": False}, "databases": {"app": {"service": None}}}
+    with World("CREATE TABLE t(a int)", pool_size=1, settings=settings) as world:
+        with world.client() as one, world.client() as two:
+            for client in (one, two, one):
+                client.run("insert into t values (1)")
+                assert client.value("select count(*) > 0 from t") == "t"
