@@ -2,9 +2,12 @@
 
 #include "cache/near_store.hpp"
 
+#include "manual_clock.hpp"
+
 #include <doctest/doctest.h>
 
 #include <atomic>
+#include <chrono>
 #include <random>
 #include <string>
 #include <thread>
@@ -12,6 +15,7 @@
 
 using namespace postern;
 using namespace postern::cache;
+using namespace std::chrono_literals;
 
 namespace {
 
@@ -81,14 +85,17 @@ TEST_CASE("other material under an equal hash is a miss, and the newest of the t
 
 TEST_CASE("an entry is found until the moment it expires, then it is dropped") {
     near_store store{{}};
+    manual_clock clock;
     const auto kept = blank("a");
-    kept->expires_at = 100;
+    kept->expires_at = clock.in(5s);
     store.put(kept);
-    CHECK(store.find(key_of("a"), 99) == kept);
-    CHECK(store.find(key_of("a"), 100) == nullptr);
+    clock.pass(5s - 1ns);
+    CHECK(store.find(key_of("a"), clock.now()) == kept);
+    clock.pass(1ns);
+    CHECK(store.find(key_of("a"), clock.now()) == nullptr);
     CHECK(store.statistics().entries == 0);
     CHECK(store.statistics().bytes == 0);
-    CHECK(store.find(key_of("a"), 99) == nullptr);
+    CHECK(store.find(key_of("a"), 0) == nullptr);
 }
 
 TEST_CASE("erase drops this very entry and no newer one") {

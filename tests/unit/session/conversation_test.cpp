@@ -1,0 +1,203 @@
+// What a session says to its client and to its server, and in which order.
+
+#include "session/conversation.hpp"
+
+#include <doctest/doctest.h>
+
+namespace postern::session {
+namespace {
+
+TEST_SUITE("session/conversation") {
+    TEST_CASE("a statement and its answer pass as they are, however they are cut") {
+        for (const std::size_t size : {std::size_t{1}, std::size_t{3}, std::size_t{1000}}) {
+            CAPTURE(size);
+            conversation talk;
+            auto client = talk.login();
+            auto server = talk.server();
+            client.says_in_pieces("Q select 1", size);
+            CHECK(server.hears() == "Q select 1");
+            server.says_in_pieces("T | D 1 | N 01000 beware | D 2 | C SELECT 2 | Z I", size);
+            CHECK(client.hears() == "T | D 1 | N 01000 beware | D 2 | C SELECT 2 | Z I");
+            client.says_in_pieces("P =select 2 | B = | D P | E | S", size);
+            CHECK(server.hears() == "P =select 2 | B = | D | E | S");
+            server.says_in_pieces("1 | 2 | T | D 2 | C SELECT 1 | Z I", size);
+            CHECK(client.hears() == "1 | 2 | T | D 2 | C SELECT 1 | Z I");
+            CHECK(talk.pool().idle == 1);
+        }
+    }
+
+    TEST_CASE("a fence stands before the write is sent, and is gone before its end is told") {
+        conversation talk;
+        auto client = talk.login();
+        auto server = talk.server();
+        coherence::dependencies before;
+        REQUIRE(talk.versions().capture({}, before));
+        client.says("Q update t set a = 1");
+        CHECK(server.hears() == "Q update t set a = 1");
+        CHECK(talk.versions().fences_standing() == 1);
+        CHECK_FALSE(talk.versions().current(before));
+        server.says("C UPDATE 1");
+        CHECK(talk.versions().fences_standing() == 1);
+        server.says("Z I");
+        CHECK(talk.versions().fences_standing() == 0);
+        CHECK_FALSE(talk.versions().current(before));
+        CHECK(client.hears() == "C UPDATE 1 | Z I");
+    }
+
+    TEST_CASE("a write that failed alone lifts its fence and invalidates nothing") {
+        conversation talk;
+        auto client = talk.login();
+        auto server = talk.server();
+        coherence::dependencies before;
+        REQUIRE(talk.versions().capture({}, before));
+        client.says("Q update t set a = 1");
+        CHECK(talk.versions().fences_standing() == 1);
+        server.says("E 22012 division by zero | Z I");
+        CHECK(talk.versions().current(before));
+        CHECK(client.hears() == "E 22012 division by zero | Z I");
+    }
+
+    TEST_CASE("a transaction's fence stands from COMMIT on, not from its first write") {
+        conversation talk;
+        auto client = talk.login();
+        auto server = talk.server();
+        client.says("Q begin");
+        CHECK(client.hears() == "C BEGIN | Z T");
+        CHECK(server.hears().empty());
+        client.says("Q update t set a = 1");
+        CHECK(server.hears() == "P postern_1=begin | B =postern_1 | E | Q update t set a = 1");
+        server.says("1 | 2 | C BEGIN | C UPDATE 1 | Z T");
+        CHECK(client.hears() == "C UPDATE 1 | Z T");
+        CHECK(talk.versions().fences_standing() == 0);
+        client.says("Q commit");
+        CHECK(talk.versions().fences_standing() == 1);
+        server.says("C COMMIT | Z I");
+        CHECK(talk.versions().fences_standing() == 0);
+        CHECK(talk.pool().idle == 1);
+    }
+
+    TEST_CASE("the next session's statement waits until the server has changed its settings") {
+        conversation talk;
+        auto first = talk.login();
+        auto server = talk.server();
+        auto second = talk.login();
+        first.says("Q set work_mem = '9MB'");
+        CHECK(server.hears() == "Q set work_mem = '9MB'");
+        server.says("C SET | Z I");
+        second.says("Q select 2");
+        CHECK(server.hears() == "Q RESET \"work_mem\";");
+        server.says("C RESET");
+        CHECK(server.hears().empty());
+        server.says("Z I");
+        CHECK(server.hears() == "Q select 2");
+        server.says("T | D 2 | C SELECT 1 | Z I");
+        CHECK(second.hears() == "T | D 2 | C SELECT 1 | Z I");
+        first.says("Q select 1");
+        CHECK(server.hears() == "Q SELECT pg_catalog.set_config('work_mem','9MB',false);");
+    }
+
+    TEST_CASE("a server that can not change its settings is closed and nothing is run on it") {
+        conversation talk;
+        auto first = talk.login();
+        auto server = talk.server();
+        auto second = talk.login();
+        first.says("Q set work_mem = '9MB'");
+        server.says("C SET | Z I");
+        second.says("Q delete from t");
+        CHECK(server.hears() == "Q set work_mem = '9MB' | Q RESET \"work_mem\";");
+        server.says("E 42501 permission denied | Z I");
+        CHECK(server.hears() == "(gone)");
+        CHECK(second.hears() == "E 42501 permission denied | (gone)");
+    }
+
+    TEST_CASE("a server that says what was not asked is not believed and not lent again") {
+        conversation talk;
+        auto client = talk.login();
+        auto server = talk.server();
+        client.says("P =select 1 | B = | E | S");
+        server.says("1 | 3");
+        CHECK(client.hears() == "1 | E 08006 server closed the connection unexpectedly | (gone)");
+        CHECK(server.hears() == "P =select 1 | B = | E | S | (gone)");
+        CHECK(talk.pool().idle == 0);
+        CHECK(talk.pool().lent == 0);
+    }
+
+    TEST_CASE("an idle server that speaks up is closed, and another takes its place") {
+        conversation talk;
+        auto client = talk.login();
+        auto server = talk.server();
+        server.says("Z I");
+        CHECK(server.hears() == "(gone)");
+        client.says("Q select 1");
+        auto fresh = talk.server();
+        CHECK(fresh.hears() == "Q select 1");
+        fresh.says("T | D 1 | C SELECT 1 | Z I");
+        CHECK(client.hears() == "T | D 1 | C SELECT 1 | Z I");
+    }
+
+    TEST_CASE("a client that goes in the middle of a transaction has it rolled back") {
+        conversation talk;
+        auto client = talk.login();
+        auto server = talk.server();
+        auto other = talk.login();
+        client.says("Q begin; insert into t values (1)");
+        CHECK(server.hears() == "Q begin; insert into t values (1)");
+        server.says("C BEGIN | C INSERT 0 1 | Z T");
+        other.says("Q select 1");
+        CHECK(server.hears().empty());
+        client.hangs_up();
+        CHECK(server.hears() == "Q ROLLBACK");
+        server.says("C ROLLBACK | Z I");
+        CHECK(server.hears() == "Q select 1");
+    }
+
+    TEST_CASE("the query of a client that goes is cancelled, and its server kept until it ends") {
+        conversation talk;
+        auto client = talk.login();
+        auto server = talk.server();
+        auto other = talk.login();
+        client.says("Q select pg_sleep(60)");
+        other.says("Q select 1");
+        CHECK(server.hears() == "Q select pg_sleep(60)");
+        client.says("X");
+        client.hangs_up();
+        CHECK(talk.cancelled() == std::vector<std::int32_t>{100});
+        CHECK(server.hears().empty());
+        server.says("E 57014 canceling statement due to user request | Z I");
+        CHECK(server.hears() == "Q select 1");
+    }
+
+    TEST_CASE("what a Flush has left open is settled with its Sync") {
+        conversation talk;
+        auto client = talk.login();
+        auto server = talk.server();
+        auto other = talk.login();
+        client.says("P =set work_mem = '9MB' | B = | E | H");
+        CHECK(server.hears() == "P =set work_mem = '9MB' | B = | E | H");
+        server.says("1 | 2 | C SET");
+        CHECK(client.hears() == "1 | 2 | C SET");
+        other.says("Q select 1");
+        client.says("S");
+        CHECK(server.hears() == "S");
+        server.says("Z I");
+        CHECK(client.hears() == "Z I");
+        CHECK(server.hears() == "Q RESET \"work_mem\";");
+    }
+
+    TEST_CASE("a statement prepared by one session serves another that prepares the same") {
+        conversation talk;
+        auto first = talk.login();
+        auto server = talk.server();
+        auto second = talk.login();
+        first.says("P mine=select 1 | S");
+        CHECK(server.hears() == "P postern_1=select 1 | S");
+        server.says("1 | Z I");
+        second.says("P yours=select 1 | B =yours | E | S");
+        CHECK(server.hears() == "B =postern_1 | E | S");
+        server.says("2 | D 1 | C SELECT 1 | Z I");
+        CHECK(second.hears() == "1 | 2 | D 1 | C SELECT 1 | Z I");
+    }
+}
+
+}  // namespace
+}  // namespace postern::session
