@@ -265,6 +265,18 @@ bool session::only_rolls_back_to_savepoint() const {
     });
 }
 
+namespace {
+
+/// "cached plan must not change result type", in whatever language.
+bool says_that_ddl_has_happened(const wire::error_fields& fields) {
+    if (fields.code != "0A000") return false;
+    return std::ranges::any_of(fields.all, [](const auto& field) {
+        return field.first == 'R' && field.second == "RevalidateCachedQuery";
+    });
+}
+
+}  // namespace
+
 session::passage session::on_error(std::string_view body) {
     wire::error_fields fields;
     if (wire::read_error(body, fields) == wire::errc::ok && running_) {
@@ -274,6 +286,9 @@ session::passage session::on_error(std::string_view body) {
     // Said while nothing was asked: PostgreSQL is about to close.
     if (!running_ || expected_head_ >= expected_.size()) return passage::forward;
     running_->saw_error = true;
+    // DDL has passed by unseen. What is prepared from now on must be prepared anew on the servers,
+    // else the client's remedy, to prepare its statement again, would find the old one there.
+    if (says_that_ddl_has_happened(fields) && watcher_ != nullptr) watcher_->invalidate();
     note_begun(fields.code);
     spoil_fills();
     const auto& head = expected_[expected_head_];

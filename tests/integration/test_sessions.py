@@ -563,3 +563,28 @@ def test_a_statement_prepared_anew_after_ddl_has_its_new_columns(two):
             client.until("Z")
     finally:
         first.run("drop table shape")
+
+
+@pytest.mark.needs_postern
+@pytest.mark.parametrize("pool_size", [1, 2])
+def test_a_statement_that_ddl_past_postern_has_broken_works_once_prepared_anew(pool_size):
+    sql = "select *, now() > 'yesterday' from t"  # never from the cache
+    settings = {"catalog": {"poll_interval": "10min"}}
+    with World(SCHEMA, pool_size=pool_size, settings=settings) as world:
+        with world.client() as first, world.client() as second:
+            for client in (first, second):
+                client.run("begin")  # so that each has a server of its own where there are two
+                client.send(parse("s", sql), bind("", "s"), execute(), sync())
+                assert Answer(client.until("Z")).rows == [("1", "t")]
+                if pool_size == 1:
+                    client.run("commit")
+            for client in (first, second):
+                if client.status != "I":
+                    client.run("commit")
+            world.pg.run("alter table t add b int default 2")
+            first.send(bind("", "s"), execute(), sync())
+            assert Answer(first.until("Z")).code == "0A000"
+            for client in (first, second, first, second):
+                client.send(close("S", "s"), parse("s", sql), bind("", "s"), execute(),
+                            sync())
+                assert Answer(client.until("Z")).rows == [("1", "2", "t")]

@@ -6,6 +6,8 @@ import struct
 
 import pytest
 from harness import wire
+from harness.servers import Postern
+from harness.waiting import eventually, runs
 from harness.wire import Client, Refused, gss_request, query, ssl_request, startup
 from harness.world import World, both_ways
 
@@ -284,3 +286,21 @@ def test_a_pool_without_cache_needs_no_login_of_its_own():
             for client in (one, two, one):
                 client.run("insert into t values (1)")
                 assert client.value("select count(*) > 0 from t") == "t"
+
+
+@pytest.mark.needs_postern
+def test_unix_sockets_lead_from_the_client_to_postgresql():
+    with World("CREATE TABLE t(a int)") as world:
+        folder = str(world.pg.folder)
+        over = {"databases": {"app": {"host": folder, "port": world.pg.port}}}
+        postern = Postern(world.relay.address, over)
+        try:
+            with Client(postern.socket_address) as client:
+                assert client.run("insert into t values (1)") == "INSERT 0 1"
+                assert client.value("select inet_client_addr() is null") == "t"
+                client.send(query("select pg_sleep(60), 'by socket'"))
+                eventually(lambda: runs(world, "by socket"), "the statement running")
+                client.cancel()
+                assert wire.Answer(client.until("Z")).code == "57014"
+        finally:
+            postern.remove()
