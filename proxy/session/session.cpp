@@ -256,7 +256,12 @@ void session::stop_wait_timer() {
 }
 
 void session::cancel() {
-    if (server_ && (running_ || dressing_)) {
+    if (dressing_) {
+        // The settings are nothing that the client knows of; its statement is refused after them.
+        waiting_failed_ = "57014";
+        return;
+    }
+    if (server_ && running_) {
         server_->cancels->fetch_add(1);
         pool::send_cancel(
             worker_.events,

@@ -184,7 +184,9 @@ conversation::peer::peer(peer&& other) noexcept
     : where_{other.where_}
     , fd_{std::exchange(other.fd_, -1)}
     , is_client_{other.is_client_}
-    , in_{std::move(other.in_)} {}
+    , in_{std::move(other.in_)}
+    , key_{other.key_}
+    , secret_{std::move(other.secret_)} {}
 
 conversation::peer::~peer() {
     if (fd_ >= 0) ::close(fd_);
@@ -225,6 +227,11 @@ std::string conversation::peer::hears() {
         const auto next = wire::peek_message(in_, from, body_size_max);
         REQUIRE(next.state != wire::frame_state::malformed);
         if (next.state == wire::frame_state::incomplete) break;
+        if (is_client_ && next.message.tag == 'K') {
+            std::string_view secret;
+            REQUIRE(wire::read_backend_key_data(next.message.body, key_, secret) == wire::errc::ok);
+            secret_ = secret;
+        }
         if (!out.empty()) out += " | ";
         out += next.message.tag;
         out += is_client_ ? said_by_server(next.message) : said_by_client(next.message);
@@ -238,6 +245,15 @@ void conversation::peer::hangs_up() {
     where_.run();
     ::close(std::exchange(fd_, -1));
     where_.run();
+}
+
+void conversation::peer::cancels() {
+    std::string out;
+    wire::write_cancel_request(out, key_, secret_);
+    const int fd = where_.connect_client();
+    REQUIRE(::send(fd, out.data(), out.size(), MSG_NOSIGNAL) > 0);
+    where_.run();
+    ::close(fd);
 }
 
 conversation::conversation(std::uint32_t pool_size) {
@@ -310,20 +326,25 @@ void conversation::welcome(int fd) {
     logged_in_ = fd;
 }
 
-conversation::peer conversation::login() {
+/// The client's end of a connection that the worker has just accepted.
+int conversation::connect_client() {
     int ends[2];
     REQUIRE(::socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0, ends) == 0);
     make_non_blocking(ends[0]);
     ++shared_->clients;
     ++shared_->workers.front()->load;
     shared_->workers.front()->adopt(ends[0], "a test");
+    return ends[1];
+}
+
+conversation::peer conversation::login() {
+    peer made{*this, connect_client(), true};
     const std::pair<std::string_view, std::string_view> parameters[] = {
         {"user", "app"},
         {"database", "app"}};
     std::string out;
     wire::write_startup(out, parameters);
-    REQUIRE(::send(ends[1], out.data(), out.size(), MSG_NOSIGNAL) > 0);
-    peer made{*this, ends[1], true};
+    REQUIRE(::send(made.fd_, out.data(), out.size(), MSG_NOSIGNAL) > 0);
     REQUIRE(made.hears() == "R | S | S | K | Z I");
     return made;
 }

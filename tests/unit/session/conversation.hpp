@@ -43,12 +43,17 @@ public:
         /// the end of the stream.
         std::string hears();
         void hangs_up();
+        /// A cancel request with this client's key arrives.
+        void cancels();
 
     private:
+        friend class conversation;
         conversation& where_;
         int fd_;
         bool is_client_;
         std::string in_;
+        std::int32_t key_ = 0;  // of a client's cancel requests
+        std::string secret_;
     };
 
     /// Servers at most, and whether the cache is on (there is no catalog: nothing is cacheable).
@@ -72,6 +77,7 @@ public:
 
 private:
     friend class peer;
+    int connect_client();
     void welcome(int fd);
     std::string next_from(int fd);
 

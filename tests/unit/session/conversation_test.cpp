@@ -167,6 +167,41 @@ TEST_SUITE("session/conversation") {
         CHECK(server.hears() == "Q select 1");
     }
 
+    TEST_CASE("a cancel that comes while settings change cancels the statement behind them") {
+        conversation talk;
+        auto first = talk.login();
+        auto server = talk.server();
+        auto second = talk.login();
+        first.says("Q set work_mem = '9MB'");
+        server.says("C SET | Z I");
+        second.says("Q select 2");
+        CHECK(server.hears() == "Q set work_mem = '9MB' | Q RESET \"work_mem\";");
+        second.cancels();
+        CHECK(talk.cancelled().empty());
+        server.says("C RESET | Z I");
+        CHECK(server.hears().empty());
+        CHECK(second.hears() == "E 57014 canceling statement due to user request | Z I");
+        second.says("Q select 3");
+        CHECK(server.hears() == "Q select 3");
+    }
+
+    TEST_CASE("a cancel reaches the server that runs the client's statement, and it is held back") {
+        conversation talk;
+        auto first = talk.login();
+        auto server = talk.server();
+        auto second = talk.login();
+        first.says("Q select pg_sleep(60)");
+        second.says("Q select 2");
+        second.cancels();
+        CHECK(second.hears() == "E 57014 canceling statement due to user request | Z I");
+        CHECK(talk.cancelled().empty());
+        first.cancels();
+        CHECK(talk.cancelled() == std::vector<std::int32_t>{100});
+        server.says("E 57014 canceling statement due to user request | Z I");
+        CHECK(first.hears() == "E 57014 canceling statement due to user request | Z I");
+        CHECK(talk.pool().idle == 1);
+    }
+
     TEST_CASE("what a Flush has left open is settled with its Sync") {
         conversation talk;
         auto client = talk.login();
