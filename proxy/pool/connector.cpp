@@ -130,7 +130,7 @@ private:
             std::string_view name;
             std::string_view value;
             if (wire::read_parameter_status(message.body, name, value) == wire::errc::ok) {
-                report(server_->parameters, name, value);
+                server_->note(name, value);
             }
             return;
         }

@@ -2,6 +2,9 @@
 
 #include "base/assert.hpp"
 
+#include <algorithm>
+#include <array>
+
 namespace postern::pool {
 
 void report(reported_parameters& into, std::string_view name, std::string_view value) {
@@ -12,6 +15,55 @@ void report(reported_parameters& into, std::string_view name, std::string_view v
         }
     }
     into.emplace_back(name, value);
+}
+
+namespace {
+
+/// As PostgreSQL compares encodings' names: letters and digits alone count.
+std::string plain_name(std::string_view encoding) {
+    std::string out;
+    for (char c : encoding) {
+        if (c >= 'A' && c <= 'Z') c = static_cast<char>(c - 'A' + 'a');
+        if ((c >= 'a' && c <= 'z') || (c >= '0' && c <= '9')) out += c;
+    }
+    return out;
+}
+
+}  // namespace
+
+bool needs_no_conversion(std::string_view client_encoding) {
+    const auto name = plain_name(client_encoding);
+    return name == "utf8" || name == "unicode" || name == "sqlascii";
+}
+
+bool is_superset_of_ascii(std::string_view client_encoding) {
+    static constexpr std::array<std::string_view, 17> others{
+        "big5",
+        "win950",
+        "windows950",
+        "gb18030",
+        "gbk",
+        "win936",
+        "windows936",
+        "johab",
+        "sjis",
+        "shiftjis",
+        "shiftjis2004",
+        "mskanji",
+        "win932",
+        "windows932",
+        "uhc",
+        "win949",
+        "windows949"};
+    return std::ranges::find(others, plain_name(client_encoding)) == others.end();
+}
+
+void server::note(std::string_view name, std::string_view value) {
+    report(parameters, name, value);
+    if (name == "standard_conforming_strings") strings_conform = value == "on";
+    if (name != "client_encoding") return;
+    encoding_is_utf8 = needs_no_conversion(value);
+    encoding_is_superset = is_superset_of_ascii(value);
 }
 
 std::string_view prepared_lru::find(const statement_key& what) {

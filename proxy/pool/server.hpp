@@ -28,6 +28,13 @@ using reported_parameters = std::vector<std::pair<std::string, std::string>>;
 /// Sets or appends one of them.
 void report(reported_parameters& into, std::string_view name, std::string_view value);
 
+/// Whether texts in this client_encoding reach PostgreSQL's lexer as they are.
+bool needs_no_conversion(std::string_view client_encoding);
+
+/// Whether an ASCII byte is an ASCII character wherever it stands; not so in encodings that only
+/// clients may have. https://www.postgresql.org/docs/15/multibyte.html
+bool is_superset_of_ascii(std::string_view client_encoding);
+
 /// What a server-side prepared statement is. The hash finds it; text, parameter types and context,
 /// compared whole, prove it: nobody shall run another's statement by a collision that he crafted.
 struct statement_key {
@@ -101,6 +108,13 @@ struct server {
     /// What the server's settings are now; null: unknown, to be closed rather than lent.
     settings_map_ptr worn = no_settings();
     reported_parameters parameters;
+    /// What of it decides how a text is read: standard_conforming_strings is on, client_encoding
+    /// needs no conversion.
+    bool strings_conform = true;
+    bool encoding_is_utf8 = true;
+    bool encoding_is_superset = true;
+    /// A ParameterStatus has come.
+    void note(std::string_view name, std::string_view value);
     prepared_lru prepared;
     /// Which statement the server's unnamed one is; empty: none.
     std::optional<statement_key> unnamed;

@@ -38,10 +38,6 @@ bool changes_settings(const sql::text_facts& facts) {
     });
 }
 
-bool is_postern_setting(std::string_view name) {
-    return name.starts_with("postern.");
-}
-
 }  // namespace
 
 bool session::may_answer_locally() const {
@@ -85,20 +81,26 @@ session::step session::answer_locally(bool& answered) {
     }
     if (!may_answer_locally()) {
         for (auto& one : executions_) {
-            one.why = why_not_cached(one, place_);
+            one.why = why_not_cached(one, place_, read_committed_);
             if (one.why == reason::none) one.why = reason::pipeline;
         }
         return step::consumed;
     }
     auto place = place_;
+    bool read_committed = read_committed_;
     bool all_here = true;
     for (auto& one : executions_) {
         if (is_local_control(one, place)) {
+            // What a new transaction's level will be is known when it has begun.
+            const auto& isolation = one.plan->single()->isolation;
+            if (!isolation.empty()) read_committed = isolation == "read committed";
+            const bool was_open = place != transaction_place::none;
             place = place_after(one, place);
+            if (was_open && place == transaction_place::none) read_committed = false;
             continue;
         }
         if (is_local_setting(one) && place != transaction_place::failed) continue;
-        const auto where = look_up(one, place);
+        const auto where = look_up(one, place, read_committed);
         if (where == source::later) return step::waiting;
         all_here &= where == source::here;
     }
@@ -123,43 +125,27 @@ session::step session::answer_locally(bool& answered) {
 /// What this client may not do, whatever PostgreSQL would say.
 std::optional<session::refused> session::refusal() {
     refresh_claims();
-    const auto& rules = settings_->identity;
     const bool several = executions_.size() + (is_query_ && !executions_.empty()
                                                    ? executions_[0].plan->footprints.size() - 1
                                                    : 0) >
                          1;
     for (const auto& one : executions_) {
         if (auto no = refusal_of_names(*one.plan)) return no;
+        if (one.obscure && guards_identity()) {
+            return refused{
+                "0A000",
+                "the statement can't be told from one that sets an identity: "
+                "standard_conforming_strings is off or may just have been changed, or its encoding "
+                "is one of clients alone"};
+        }
+        if (one.hides_identity && guards_identity()) {
+            return refused{
+                "42501",
+                "permission denied to set a parameter that may be one of the identity's: it can't "
+                "be seen which"};
+        }
         for (const auto& change : one.settings) {
-            if (is_postern_setting(change.name)) {
-                if (change.name != "postern.cache") {
-                    return refused{
-                        "42704",
-                        fmt::format("unrecognized configuration parameter \"{}\"", change.name)};
-                }
-                if (change.what == sql::setting_change::action::assign &&
-                    change.value != "bypass" && change.value != "on" && change.value != "default") {
-                    return refused{
-                        "22023",
-                        fmt::format(
-                            "invalid value for parameter \"postern.cache\": \"{}\" (expected "
-                            "\"on\" or \"bypass\")",
-                            change.value)};
-                }
-            }
-            if (!identity::is_variable(rules, change.name)) continue;
-            if (!rules.trust_client_set) {
-                return refused{
-                    "42501",
-                    fmt::format("permission denied to set parameter \"{}\"", change.name)};
-            }
-            if (several && !change.local) {
-                return refused{
-                    "0A000",
-                    fmt::format(
-                        "parameter \"{}\" must be set for the session by a request of its own",
-                        change.name)};
-            }
+            if (auto no = refusal_of_setting(change, several)) return no;
         }
     }
     if (!is_query_ || claims_ == nullptr || claims_->empty || executions_.empty())
@@ -168,34 +154,71 @@ std::optional<session::refused> session::refusal() {
     const auto& facts = *executions_[0].plan->analysis->facts;
     for (std::size_t i = 0; facts.understood && i + 1 < facts.statements.size(); ++i) {
         const auto kind = facts.statements[i].kind;
+        const bool resets_all = std::ranges::any_of(
+            facts.statements[i].settings,
+            [](const sql::setting_change& change) {
+                return change.what == sql::setting_change::action::reset_all;
+            });
         if (kind == sql::statement_kind::commit || kind == sql::statement_kind::rollback ||
             kind == sql::statement_kind::prepare_transaction ||
+            kind == sql::statement_kind::rollback_to_savepoint || resets_all ||
             (kind == sql::statement_kind::begin && facts.statements[i].has_transaction_modes)) {
             return refused{
                 "0A000",
-                "a query text that ends or configures a transaction before its last statement "
-                "cannot carry "
-                "an identity; send its statements one by one"};
+                "a query text that ends, resets or configures a transaction before its last "
+                "statement cannot carry an identity; send its statements one by one"};
         }
     }
     return std::nullopt;
+}
+
+std::optional<session::refused> session::refusal_of_setting(
+    const sql::setting_change& change,
+    bool several) const {
+    if (is_postern_setting(change.name)) {
+        if (change.name != "postern.cache") {
+            return refused{
+                "42704",
+                fmt::format("unrecognized configuration parameter \"{}\"", change.name)};
+        }
+        if (change.what == sql::setting_change::action::assign && change.value != "bypass" &&
+            change.value != "on" && change.value != "default") {
+            return refused{
+                "22023",
+                fmt::format(
+                    "invalid value for parameter \"postern.cache\": \"{}\" (expected \"on\" or "
+                    "\"bypass\")",
+                    change.value)};
+        }
+    }
+    if (!identity::is_variable(settings_->identity, change.name)) return std::nullopt;
+    if (!settings_->identity.trust_client_set) {
+        return refused{
+            "42501",
+            fmt::format("permission denied to set parameter \"{}\"", change.name)};
+    }
+    if (!several || change.local) return std::nullopt;
+    return refused{
+        "0A000",
+        fmt::format(
+            "parameter \"{}\" must be set for the session by a request of its own",
+            change.name)};
+}
+
+/// Whether there is an identity that the client's own word must not change.
+bool session::guards_identity() const noexcept {
+    return !settings_->identity.variables.empty() && !settings_->identity.trust_client_set;
 }
 
 /// What SQL names that only looks like the client's own: server-side statements, which are
 /// anyone's, and settings that are somebody's identity.
 std::optional<session::refused> session::refusal_of_names(const plan& of) const {
     const auto& rules = settings_->identity;
-    const bool guards_identity = !rules.variables.empty() && !rules.trust_client_set;
-    if (guards_identity && !strings_conform_) {
-        return refused{
-            "0A000",
-            "statements can't be told from each other while standard_conforming_strings is off"};
-    }
     for (const auto& facts : of.analysis->facts->statements) {
         for (const auto& name : facts.prepared_names) {
             if (auto no = refusal_of_prepared(facts, name)) return no;
         }
-        if (!guards_identity) continue;
+        if (!guards_identity()) continue;
         for (const auto& name : facts.hidden_settings) {
             if (!name.empty() && !identity::is_variable(rules, name)) continue;
             return refused{
@@ -278,7 +301,8 @@ bool session::is_local_setting(const execution& one) const {
 }
 
 /// Why the answer may not come from the cache, as far as the session can tell.
-reason session::why_not_cached(const execution& one, transaction_place place) const {
+reason session::why_not_cached(const execution& one, transaction_place place, bool read_committed)
+    const {
     const auto& plan = *one.plan;
     if (!plan.cacheable()) return plan.why_not;
     if (!plan.settings->cache_enabled) return reason::cache_off;
@@ -286,7 +310,7 @@ reason session::why_not_cached(const execution& one, transaction_place place) co
     if (plan.analysis->hint_bypass) return reason::hint_bypass;
     if (pins_.any()) return reason::pinned_session;
     if (place == transaction_place::failed) return reason::failed_transaction;
-    if (!read_committed_) return reason::isolation_level;
+    if (!read_committed) return reason::isolation_level;
     if (place != transaction_place::none && (!transaction_clean_ || local_settings_)) {
         return reason::transaction_has_written;
     }
@@ -339,8 +363,8 @@ void session::build_key(const execution& one, std::string& material) const {
     append_field(material, rest);
 }
 
-session::source session::look_up(execution& one, transaction_place place) {
-    one.why = why_not_cached(one, place);
+session::source session::look_up(execution& one, transaction_place place, bool read_committed) {
+    one.why = why_not_cached(one, place, read_committed);
     if (one.why != reason::none) return source::server;
     refresh_claims();
     auto& material = worker_.key_material;

@@ -36,12 +36,14 @@ void append_unique(std::vector<coherence::tag>& into, const std::vector<coherenc
 bool session::have_server() {
     if (server_) return true;
     if (waiting_for_ != nullptr) return false;
+    const auto number = ++wait_number_;
     auto lent = pool_->checkout(
         worker_.number,
         context_.now().settings,
-        [weak = weak_from_this(), &home = worker_, from = pool_](pool::grant given) {
+        [weak = weak_from_this(), &home = worker_, from = pool_, number](pool::grant given) {
             const auto self = weak.lock();
-            if (self != nullptr && !self->destroyed_ && self->waiting_for_ != nullptr) {
+            if (self != nullptr && !self->destroyed_ && self->wait_number_ == number &&
+                self->waiting_for_ != nullptr) {
                 return self->on_granted(std::move(given));
             }
             if (given.lent) from->give_back(home.number, std::move(given.lent));
@@ -65,6 +67,8 @@ void session::adopt_server(pool::server_ptr lent) {
 void session::on_granted(pool::grant given) {
     const auto keep_alive = shared_from_this();
     stop_wait_timer();
+    ++wait_number_;
+    ++request_number_;
     waiting_for_ = nullptr;
     wait_ticket_.number = 0;
     if (!given.lent) {
@@ -85,6 +89,7 @@ void session::go_on() {
 void session::on_wait_expired() {
     if (waiting_for_ == nullptr) return;
     pool_->cancel(wait_ticket_);
+    ++wait_number_;
     waiting_for_ = nullptr;
     if (phase_ == phase::ready && place_ == transaction_place::none) {
         waiting_failed_ = "53300";
@@ -105,6 +110,7 @@ bool session::dressed() {
         server_->worn = wanted;
         return true;
     }
+    server_->unnamed.reset();  // as every simple Query does
     dressing_ = true;
     dressing_error_.clear();
     waiting_for_ = "settings";
@@ -165,6 +171,7 @@ void session::begin_running() {
         running_->from_idle = place_ == transaction_place::none && !in_extended_;
     }
     running_->started_at = pending_.started_at;
+    running_->reads = std::max(running_->reads, reading_);
     for (const auto& one : executions_) {
         running_->controls_transaction |= one.plan->controls_transaction;
         running_->changes_catalog |= one.plan->changes_catalog;
@@ -210,7 +217,8 @@ void session::raise_fence() {
 void session::prepare_fills() {
     // A read behind a write of the same request sees what others can't see yet.
     const bool writes = std::ranges::any_of(executions_, [](const execution& one) {
-        return one.plan->writes() || one.plan->takes_locks || !one.settings.empty();
+        return one.plan->writes() || one.plan->takes_locks || !one.settings.empty() ||
+               one.plan->sets_transaction_modes;
     });
     for (auto& one : executions_) {
         one.fill = -1;
@@ -249,14 +257,13 @@ expectation& session::expect(kind what, fate how, int fill) {
     return added;
 }
 
-/// A plan is made under a search_path and a role; another context gets another statement.
 const pool::statement_key& session::server_key(const prepared_statement& statement) const {
-    if (statement.last_context != plan_context_) {
-        statement.last_context = plan_context_;
+    if (statement.last_context != statement_context_) {
+        statement.last_context = statement_context_;
         statement.last_key = {
-            mix(statement.hash, plan_context_->hash),
+            mix(statement.hash, statement_context_->hash),
             statement.material,
-            plan_context_->material};
+            statement_context_->material};
     }
     return statement.last_key;
 }
@@ -315,15 +322,19 @@ void session::compose_query(std::string& out) {
         expect(kind::function_call);
         return;
     }
+    std::map<std::string, prepared_ptr> named;
     for (const auto& one : executions_) {
         if (wants_identity(*one.plan)) compose_identity(out);
-        // SQL's EXECUTE names statements as the client does; the server has to know that name.
-        const auto* facts = one.plan->single();
-        if (facts == nullptr || facts->kind != sql::statement_kind::execute) continue;
-        const auto found = statements_.find(facts->object_name);
-        if (found != statements_.end())
-            return compose_sql_execute(found->first, *found->second, out);
+        // SQL's EXECUTE and DEALLOCATE name statements as the client does; the server has to know
+        // those names.
+        for (const auto& facts : one.plan->analysis->facts->statements) {
+            for (const auto& name : facts.prepared_names) {
+                if (const auto found = statements_.find(name); found != statements_.end())
+                    named.emplace(found->first, found->second);
+            }
+        }
     }
+    if (!named.empty()) return compose_query_naming(named, out);
     // PostgreSQL drops the unnamed statement at a simple Query.
     unnamed_ = nullptr;
     server_->unnamed.reset();
@@ -331,29 +342,47 @@ void session::compose_query(std::string& out) {
     expect(kind::query, fate::forward, executions_.empty() ? -1 : executions_.front().fill);
 }
 
-/// SQL's EXECUTE of a statement of the protocol: it is there under the client's name for as long as
-/// the Query takes.
-void session::compose_sql_execute(
-    const std::string& name,
-    const prepared_statement& statement,
+/// A Query that names statements of the protocol: they are there under the client's names for as
+/// long as it takes.
+void session::compose_query_naming(
+    const std::map<std::string, prepared_ptr>& named,
     std::string& out) {
-    wire::write_parse(out, name, statement.text, statement.parameter_types);
-    expect(kind::parse, fate::swallow);
+    for (const auto& [name, statement] : named) {
+        wire::write_parse(out, name, statement->text, statement->parameter_types);
+        expect(kind::parse, fate::swallow);
+    }
     unnamed_ = nullptr;
     server_->unnamed.reset();
     out += batch_.messages.front().whole;
     expect(kind::query, fate::all_but_ready);
-    wire::write_close(out, 'S', name);
-    expect(kind::close, fate::swallow);
+    for (const auto& [name, unused] : named) {
+        wire::write_close(out, 'S', name);
+        expect(kind::close, fate::swallow);
+    }
     wire::write_sync(out);
     expect(kind::sync);
+}
+
+/// DEALLOCATE in the extended protocol: what it names is put on the server for it to drop.
+void session::compose_deallocated(const prepared_statement& statement, std::string& out) {
+    const auto& facts = *statement.analysis->facts;
+    if (!facts.understood || facts.statements.size() != 1) return;
+    const auto& only = facts.statements.front();
+    if (only.kind != sql::statement_kind::deallocate || only.object_name.empty()) return;
+    const auto found = find_statement(only.object_name);
+    if (found == nullptr) return;
+    wire::write_close(out, 'S', only.object_name);
+    expect(kind::close, fate::swallow);
+    wire::write_parse(out, only.object_name, found->text, found->parameter_types);
+    expect(kind::parse, fate::swallow);
+    running_->lends_names = true;
 }
 
 /// Ends the open batch of extended messages as a vanished client's ends on PostgreSQL: undone. A
 /// Sync alone would commit it.
 void session::compose_abort(std::string& out) {
     wire::write_parse(out, {}, "aborted by postern", {});
-    expect(kind::parse, fate::swallow);
+    expect(kind::parse, fate::hidden);
     wire::write_sync(out);
     expect(kind::sync, fate::swallow);
     server_->unnamed.reset();
@@ -363,6 +392,7 @@ void session::compose_abort(std::string& out) {
 void session::compose_batch(std::string& out) {
     std::size_t next_execution = 0;
     namings_visible_ = 0;
+    composed_bind_ = nullptr;
     for (const auto& message : batch_.messages)
         compose_message(message, next_execution, out);
     if (batch_.flush_is_ours) wire::write_flush(out);
@@ -449,6 +479,7 @@ void session::forget_unnamed(std::string& out) {
 }
 
 void session::compose_bind(const wire::message& message, std::string& out) {
+    composed_bind_ = &message;
     (void)wire::read_bind(message.body, bind_);
     const auto statement = find_statement(bind_.statement);
     // The identity stands before the values are bound: planning may already look at policies, and
@@ -456,6 +487,7 @@ void session::compose_bind(const wire::message& message, std::string& out) {
     if (statement != nullptr && may_want_identity() && wants_identity(*plan_of(*statement))) {
         compose_identity(out);
     }
+    if (statement != nullptr) compose_deallocated(*statement, out);
     if (bind_.statement.empty()) {
         const bool parsed_here = std::any_of(
             namings_.begin(),
@@ -486,7 +518,9 @@ void session::compose_describe(
     if (target_.kind == 'P') {
         out += message.whole;
         int fill = -1;
-        if (target_.name.empty() && next_execution < executions_.size()) {
+        // Of the portal that is about to run; behind its Execute this describes the one before.
+        if (target_.name.empty() && next_execution < executions_.size() &&
+            executions_[next_execution].bind == composed_bind_) {
             fill = executions_[next_execution].fill;
             executions_[next_execution].describes_portal = fill >= 0;
         }
@@ -530,8 +564,8 @@ void session::compose_execute(const wire::message& message, execution& one, std:
     }
     out += message.whole;
     expect(kind::execute, fate::forward, one.fill);
-    // What follows in the same batch runs in another transaction.
-    if (one.plan->controls_transaction) identity_injected_ = false;
+    // What follows in the same batch may run in another transaction, or without what was set in it.
+    if (one.plan->disturbs_identity) identity_injected_ = false;
 }
 
 void session::send_to_server(std::string_view bytes) {
@@ -584,7 +618,7 @@ session::step session::refuse(std::string_view sqlstate, std::string_view messag
         const bool told = batch_.end == 'S';
         if (in_block) {
             wire::write_query(bytes, "refused by postern");
-            expect(kind::query, told ? fate::ready_only : fate::swallow);
+            expect(kind::query, told ? fate::ready_only : fate::hidden);
         } else if (told) {
             expected_.back().how = fate::forward;
         }

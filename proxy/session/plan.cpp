@@ -78,6 +78,10 @@ void assume_the_worst(plan& out) {
     out.controls_transaction = true;
     out.takes_locks = true;
     out.needs_identity = true;
+    out.disturbs_identity = true;
+    out.uses_savepoints = true;
+    out.drops_statements = true;
+    out.sets_transaction_modes = true;
     catalog::footprint unknown;
     unknown.why_not = reason::not_understood;
     unknown.writes_everything = true;
@@ -108,6 +112,25 @@ catalog::footprint resolve_blind(const sql::statement_facts& facts) {
         out.pin_detail = "the catalog was being read";
     }
     return out;
+}
+
+void note_effects(plan& out, const sql::statement_facts& facts, const catalog::footprint& found) {
+    out.uses_savepoints |= facts.kind == statement_kind::savepoint ||
+                           facts.kind == statement_kind::release_savepoint ||
+                           facts.kind == statement_kind::rollback_to_savepoint;
+    out.drops_statements |= (facts.kind == statement_kind::deallocate &&
+                             facts.object_name.empty()) ||
+                            facts.kind == statement_kind::discard;
+    out.sets_transaction_modes |= facts.kind == statement_kind::set_transaction ||
+                                  facts.has_transaction_modes || !facts.isolation.empty();
+    const bool resets_all = std::ranges::any_of(facts.settings, [](const auto& change) {
+        return change.what == sql::setting_change::action::reset_all;
+    });
+    out.disturbs_identity |= resets_all || controls_transaction(facts.kind) ||
+                             facts.kind == statement_kind::rollback_to_savepoint ||
+                             !facts.hidden_settings.empty() ||
+                             found.pin == sql::pin_cause::unknown_effect ||
+                             found.pin == sql::pin_cause::unread_catalog;
 }
 
 void judge(plan& out, const catalog::snapshot* catalog) {
@@ -174,6 +197,7 @@ std::shared_ptr<plan> make_plan(
         out.identity_matters |= found.identity_matters;
         out.takes_locks |= facts.takes_locks;
         out.hides_settings |= !facts.hidden_settings.empty();
+        note_effects(out, facts, found);
         out.refuses_transaction |= facts.refuses_transaction;
         out.controls_transaction |= controls_transaction(facts.kind);
         out.needs_identity |= needs_identity(facts);
@@ -199,9 +223,6 @@ plan_context_ptr plan_cache::intern(plan_context context) {
         contexts_.clear();
         plans_.clear();
     }
-    auto material = context.names.search_path + '\0' + context.names.role;
-    context.hash = hash_bytes(material);
-    context.material = std::make_shared<const std::string>(std::move(material));
     return contexts_.emplace_back(std::make_shared<const plan_context>(std::move(context)));
 }
 

@@ -5,7 +5,6 @@
 #pragma once
 
 #include "base/clock.hpp"
-#include "base/hash.hpp"
 #include "base/reason.hpp"
 #include "cache/rules.hpp"
 #include "catalog/footprint.hpp"
@@ -30,10 +29,6 @@ struct plan_context {
     std::uint32_t database = 0;
     std::string database_name;
     catalog::resolve_context names;
-
-    // Set by intern(): what of it decides what a server-side statement means.
-    std::shared_ptr<const std::string> material;
-    hash128 hash;
 };
 using plan_context_ptr = std::shared_ptr<const plan_context>;
 
@@ -57,6 +52,14 @@ struct plan {
     bool changes_catalog = false;
     bool identity_matters = false;
     bool takes_locks = false;
+    /// May take the identity out of its transaction.
+    bool disturbs_identity = false;
+    /// SAVEPOINT and its relatives.
+    bool uses_savepoints = false;
+    /// DEALLOCATE ALL, DISCARD ALL: the servers' own statements go as well.
+    bool drops_statements = false;
+    /// Says what kind of transaction this is to be.
+    bool sets_transaction_modes = false;
     /// Changes settings in a way that can't be followed, if only for its transaction.
     bool hides_settings = false;
     bool refuses_transaction = false;

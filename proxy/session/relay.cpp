@@ -21,6 +21,12 @@ constexpr std::uint32_t body_size_max = 0x7fffffff - 16;
 /// A CopyData larger than this is passed on as it comes.
 constexpr std::size_t copy_piece_max = std::size_t{1} << 20;
 
+/// What a statement that fails may have left on the session nevertheless.
+bool outlives_abort(sql::pin_cause cause) {
+    return cause == sql::pin_cause::unknown_effect || cause == sql::pin_cause::unread_catalog ||
+           cause == sql::pin_cause::advisory_lock || cause == sql::pin_cause::load;
+}
+
 bool is_data(char tag) {
     return tag == 'D' || tag == 'd';
 }
@@ -83,6 +89,8 @@ std::size_t session::relay(std::string_view bytes, bool& in_step) {
         }
         if (how == passage::forward) pass(whole.data(), whole.size());
         at += size;
+        // What was never sent is answered as soon as its turn has come.
+        emit_local_answers();
     }
     flush_run();
     return at;
@@ -144,7 +152,7 @@ session::passage session::on_server_message(
         std::string_view value;
         if (wire::read_parameter_status(body, name, value) != wire::errc::ok)
             return passage::broken;
-        pool::report(server_->parameters, name, value);
+        server_->note(name, value);
         spoil_fills();
         return dressing_ ? passage::swallow : passage::forward;
     }
@@ -248,8 +256,22 @@ void session::on_command_complete(
     if (head.how != fate::forward && head.how != fate::all_but_ready) return;
     std::string_view tag;
     if (wire::read_command_complete(body, tag) != wire::errc::ok) return;
-    running_->saw_commit |= tag == "COMMIT";
-    running_->saw_rollback |= tag == "ROLLBACK" && !only_rolls_back_to_savepoint();
+    if (tag == "COMMIT" || tag == "PREPARE TRANSACTION") {
+        running_->endings.push_back(transaction_end::committed);
+    } else if (tag == "ROLLBACK") {
+        running_->endings.push_back(transaction_end::rolled_back);
+        running_->saw_rollback |= !only_rolls_back_to_savepoint();
+    }
+}
+
+/// How the next statement that ends a transaction, or goes back to a savepoint, turned out: COMMIT
+/// of a failed transaction is a ROLLBACK.
+transaction_end session::next_ending() {
+    auto& request = *running_;
+    if (request.endings_used == request.endings.size()) {
+        return request.saw_rollback ? transaction_end::rolled_back : transaction_end::committed;
+    }
+    return request.endings[request.endings_used++];
 }
 
 /// ROLLBACK TO has the tag of ROLLBACK but ends nothing.
@@ -292,7 +314,7 @@ session::passage session::on_error(std::string_view body) {
     note_begun(fields.code);
     spoil_fills();
     const auto& head = expected_[expected_head_];
-    const bool hidden = head.how == fate::ready_only ||
+    const bool hidden = head.how == fate::ready_only || head.how == fate::hidden ||
                         (head.how == fate::swallow && phase_ == phase::closing);
     if (copy_in_ && copy_extended_) {
         copy_discard_ = true;
@@ -507,6 +529,7 @@ void session::settle(wire::transaction_status status) {
     const bool rolled_back = request.saw_error || request.saw_rollback;
     request.ready = true;
     copy_in_ = copy_discard_ = false;
+    reading_ = reading::plain;  // the server has announced what it has been told
     const bool was_clean = transaction_clean_ || place_ == transaction_place::none;
     apply_effects();
     if (ends) {
@@ -593,46 +616,68 @@ void session::settle_fills(bool stored) {
 
 /// What the request's statements did to the session, in their order.
 void session::apply_effects() {
-    const auto& request = *running_;
-    const bool uncertain = request.saw_error &&
-                           (request.executions.size() > 1 ||
-                            (request.executions.size() == 1 &&
-                             request.executions[0].plan->footprints.size() > 1));
-    if (request.saw_error) {
-        // Alone it has done nothing. In company something before it may have been committed: then
-        // the server is kept rather than its state guessed.
-        bool sets = false;
-        for (const auto& one : request.executions)
-            sets |= !one.settings.empty();
-        if (uncertain && sets && request.controls_transaction)
-            pin(sql::pin_cause::unknown_setting, "a failed request of several statements");
-        for (std::size_t i = 0; i < request.begun; ++i) {
-            const auto& one = request.executions[i];
-            if (one.plan->writes() || one.plan->takes_locks) transaction_clean_ = false;
-            for (const auto& footprint : one.plan->footprints) {
-                // DO and their like may have left something on the session before they failed.
-                if (footprint.pin == sql::pin_cause::unknown_effect)
-                    pin(footprint.pin, footprint.pin_detail);
-                if (footprint.pin == sql::pin_cause::unread_catalog) pin_blind(one.plan);
-            }
-        }
-        return;
-    }
+    auto& request = *running_;
+    std::size_t statements = 0;
+    for (const auto& one : request.executions)
+        statements += one.plan->footprints.size();
+    if (request.saw_error) return apply_failure(statements);
     for (const auto& one : request.executions) {
         if (one.plan->writes() || one.plan->takes_locks) transaction_clean_ = false;
         local_settings_ |= one.plan->hides_settings;
+        if (one.plan->disturbs_identity) identity_injected_ = false;
         const auto& facts = *one.plan->analysis->facts;
+        auto change = one.settings.begin();
         for (std::size_t i = 0; i < one.plan->footprints.size(); ++i) {
-            const auto& footprint = one.plan->footprints[i];
-            if (footprint.pin == sql::pin_cause::unread_catalog) {
-                pin_blind(one.plan);
-            } else if (footprint.pin != sql::pin_cause::none) {
-                pin(footprint.pin, footprint.pin_detail);
+            note_pin(one.plan, one.plan->footprints[i]);
+            if (!facts.understood || i >= facts.statements.size()) continue;
+            // Several statements without BEGIN share a transaction, which one of them may end.
+            if (statements > 1) context_.begin(server_->worn);
+            apply_effect(facts.statements[i]);
+            for (std::size_t n = 0; n < facts.statements[i].settings.size(); ++n, ++change) {
+                if (change == one.settings.end()) break;
+                apply_setting(*change);
             }
-            if (facts.understood && i < facts.statements.size()) apply_effect(facts.statements[i]);
         }
-        apply_settings(one.settings);
     }
+}
+
+/// The request has failed. Alone a statement has done nothing but what no abort undoes. In company
+/// something before it may have been committed, or be undone later: then the server is kept rather
+/// than its state guessed.
+void session::apply_failure(std::size_t statements) {
+    const auto& request = *running_;
+    bool sets = false;
+    bool sections = request.controls_transaction;
+    for (const auto& one : request.executions) {
+        sets |= !one.settings.empty();
+        sections |= one.plan->uses_savepoints;
+    }
+    if (statements > 1 && sets && sections)
+        pin(sql::pin_cause::unknown_setting, "a failed request of several statements");
+    if (request.lends_names) pin(sql::pin_cause::unknown_effect, "a failed DEALLOCATE");
+    for (std::size_t i = 0; i < request.begun; ++i) {
+        const auto& one = request.executions[i];
+        if (one.plan->writes() || one.plan->takes_locks) transaction_clean_ = false;
+        if (one.plan->drops_statements && server_) {
+            server_->prepared.clear();
+            server_->identity_prepared = false;
+            server_->unnamed.reset();
+        }
+        for (const auto& footprint : one.plan->footprints) {
+            if (statements > 1 || outlives_abort(footprint.pin)) note_pin(one.plan, footprint);
+        }
+    }
+}
+
+void session::note_pin(const plan_ptr& ran, const catalog::footprint& footprint) {
+    if (footprint.pin == sql::pin_cause::none) return;
+    if (footprint.pin == sql::pin_cause::unread_catalog) return pin_blind(ran);
+    pin(footprint.pin, footprint.pin_detail);
+}
+
+/// Whether what has been asked for so far in this transaction can still be taken back.
+bool session::may_be_rolled_back() const noexcept {
+    return place_ != transaction_place::none || context_.in_transaction();
 }
 
 void session::pin(sql::pin_cause cause, const std::string& detail) {
@@ -694,7 +739,7 @@ void session::apply_effect(const sql::statement_facts& facts) {
     case statement_kind::commit:
     case statement_kind::rollback:
     case statement_kind::prepare_transaction:
-        if (running_->saw_rollback) {
+        if (next_ending() == transaction_end::rolled_back) {
             revert_context();
         } else {
             context_.commit();
@@ -705,6 +750,7 @@ void session::apply_effect(const sql::statement_facts& facts) {
     case statement_kind::savepoint: return context_.savepoint(facts.object_name, server_->worn);
     case statement_kind::release_savepoint: return context_.release_savepoint(facts.object_name);
     case statement_kind::rollback_to_savepoint:
+        static_cast<void>(next_ending());
         if (auto worn = context_.roll_back_to(facts.object_name)) server_->worn = std::move(worn);
         identity_injected_ = false;
         return;
@@ -713,7 +759,10 @@ void session::apply_effect(const sql::statement_facts& facts) {
     case statement_kind::prepare:
         if (facts.pin != sql::pin_cause::none) pinned_names_[facts.pin].insert(facts.object_name);
         return;
-    case statement_kind::unlisten: return unpin(sql::pin_cause::listen, facts.object_name);
+    case statement_kind::unlisten:
+        // Undone by ROLLBACK; the pin then simply lasts.
+        if (!may_be_rolled_back()) unpin(sql::pin_cause::listen, facts.object_name);
+        return;
     case statement_kind::close_cursor:
         return unpin(sql::pin_cause::with_hold_cursor, facts.object_name);
     case statement_kind::deallocate: return forget_statements(facts.object_name);
@@ -738,7 +787,9 @@ void session::forget_statements(const std::string& name) {
 }
 
 void session::apply_discard(std::string_view tag) {
-    if (tag == "DISCARD TEMP") return unpin(sql::pin_cause::temporary_object);
+    if (tag == "DISCARD TEMP" && !may_be_rolled_back()) {
+        return unpin(sql::pin_cause::temporary_object);
+    }
     if (tag != "DISCARD ALL") return;
     forget_statements({});
     pins_.reset();
@@ -755,24 +806,26 @@ void session::apply_discard(std::string_view tag) {
     }
 }
 
-void session::apply_settings(const std::vector<sql::setting_change>& changes) {
-    for (const auto& change : changes) {
-        if (identity::is_variable(settings_->identity, change.name)) {
-            set_locally(change);
-            continue;
-        }
-        if (change.local) {
-            local_settings_ = true;
-            continue;
-        }
-        auto& wanted = context_.change().settings;
-        wanted = pool::apply(wanted, change, startup_settings_);
-        if (change.what == sql::setting_change::action::reset_all) {
-            context_.change().identity = context_.change().identity_local = pool::no_settings();
-        }
+void session::apply_setting(const sql::setting_change& change) {
+    const bool is_identity = identity::is_variable(settings_->identity, change.name);
+    if (is_identity || is_postern_setting(change.name)) {
+        set_locally(change);
+        // It has been set on the server as well, for whom it must not stay.
         server_->worn = pool::apply(server_->worn, change, {});
-        if (change.name == "application_name") application_name_ = change.value;
+        return;
     }
+    if (change.local) {
+        local_settings_ = true;
+        return;
+    }
+    auto& wanted = context_.change().settings;
+    wanted = pool::apply(wanted, change, startup_settings_);
+    if (change.what == sql::setting_change::action::reset_all) {
+        context_.change().identity = context_.change().identity_local = pool::no_settings();
+        identity_injected_ = false;
+    }
+    server_->worn = pool::apply(server_->worn, change, {});
+    if (change.name == "application_name") application_name_ = change.value;
 }
 
 /// Gives the server back when it is provably in step and nothing of the session is on it.
@@ -842,6 +895,7 @@ void session::enter_copy_in() {
     copy_in_ = true;
     copy_extended_ = expected_[expected_head_].what != kind::query;
     copy_ended_ = copy_discard_ = false;
+    copy_ships_ = true;
     copy_rest_ = 0;
 }
 
@@ -851,16 +905,19 @@ std::size_t session::consume_copy_in(std::string_view bytes) {
     std::size_t at = 0;
     std::size_t from = 0;  // what has been looked at but not yet sent
     const auto ship = [&](std::size_t up_to) {
-        if (!copy_discard_ && up_to > from) send_to_server(bytes.substr(from, up_to - from));
+        if (copy_ships_ && server_ && up_to > from)
+            send_to_server(bytes.substr(from, up_to - from));
         from = up_to;
     };
-    while (copy_in_ && at < bytes.size()) {
+    while (at < bytes.size()) {
         if (copy_rest_ > 0) {
+            // A message whose head was sent is sent to its end, whatever has become of the copy.
             const auto piece = std::min(copy_rest_, bytes.size() - at);
             copy_rest_ -= piece;
             at += piece;
             continue;
         }
+        if (!copy_in_) break;
         const auto next =
             wire::peek_header(bytes.substr(at), wire::direction::from_client, 0x3fffffff);
         if (next.state == wire::frame_state::incomplete) break;
@@ -878,27 +935,36 @@ std::size_t session::consume_copy_in(std::string_view bytes) {
         if (next.header.message_size() <= copy_piece_max &&
             bytes.size() - at < next.header.message_size())
             break;
-        if (tag == 'S' && copy_extended_ && (copy_ended_ || copy_discard_)) {
-            ship(at);
-            copy_discard_ = copy_in_ = false;
-            if (std::ranges::none_of(expected_, [](const expectation& one) {
-                    return one.what == kind::sync;
-                })) {
-                expect(kind::sync);
-                in_extended_ = false;
-                skip_until_sync_ = false;
-            }
-        }
+        const bool ends = tag == 'S' && copy_extended_ && (copy_ended_ || copy_discard_);
+        if (ends || copy_ships_ == copy_discard_) ship(at);
+        if (ends && !end_copy_with_sync()) return at;
+        copy_ships_ = !copy_discard_;
         copy_ended_ |= tag == 'c' || tag == 'f';
         copy_rest_ = next.header.message_size();
         if (!copy_extended_ && copy_ended_) copy_in_ = false;
-        const auto piece = std::min(copy_rest_, bytes.size() - at);
-        copy_rest_ -= piece;
-        at += piece;
     }
     ship(at);
     back_pressure();
     return at;
+}
+
+/// The Sync behind a copy has come. True: it goes on with what is under way; false: the copy's own
+/// answer has come already, and the Sync is a request as any.
+bool session::end_copy_with_sync() {
+    copy_discard_ = copy_in_ = false;
+    if (!running_) return false;
+    const bool was_sent = std::ranges::any_of(expected_, [](const expectation& one) {
+        return one.what == kind::sync;
+    });
+    if (was_sent) return true;
+    // What the copy has written is committed by this Sync.
+    executions_.clear();
+    batch_.end = 'S';
+    raise_fence();
+    expect(kind::sync);
+    in_extended_ = false;
+    skip_until_sync_ = false;
+    return true;
 }
 
 /// Whether what has run of a batch without Sync may outlast its being undone.
@@ -906,6 +972,7 @@ bool session::open_batch_leaves_traces() const {
     if (!open_batch_) return false;
     return std::ranges::any_of(open_batch_->executions, [](const running_request::ran& one) {
         return !one.settings.empty() || one.plan->controls_transaction ||
+               one.plan->drops_statements ||
                std::ranges::any_of(one.plan->footprints, [](const catalog::footprint& footprint) {
                    return footprint.pin != sql::pin_cause::none;
                });
@@ -938,7 +1005,8 @@ void session::resynchronise() {
         }
         return;
     }
-    if (open_batch_leaves_traces()) {
+    const bool mid_message = copy_rest_ > 0 && copy_ships_;
+    if (open_batch_leaves_traces() || mid_message) {
         drop_server();
         return resynchronise();
     }
@@ -953,6 +1021,7 @@ void session::resynchronise() {
         running_.emplace();
         running_->started_at = postern::now();
         running_->saw_rollback = true;
+        running_->endings.push_back(transaction_end::rolled_back);
         resynchronising_ = true;
         start_wait_timer(std::chrono::seconds{10}, &session::server_lost);
         return send_to_server(out);

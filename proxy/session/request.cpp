@@ -66,14 +66,8 @@ bool is_extended(char tag) {
 
 std::size_t session::consume_ready(std::string_view bytes) {
     std::size_t used = 0;
-    if (copy_in_) {
-        used += consume_copy_in(bytes);
-    } else if (copy_rest_ > 0) {
-        // The copy failed in the middle of a large message: its rest is nobody's.
-        const auto dropped = std::min(copy_rest_, bytes.size());
-        copy_rest_ -= dropped;
-        used += dropped;
-    }
+    // A copy that failed in the middle of a large message leaves the rest of it to come.
+    if (copy_in_ || copy_rest_ > 0) used += consume_copy_in(bytes);
     while (phase_ == phase::ready && !busy() && used < bytes.size() && out_.size() <= backlog_max) {
         std::size_t taken = 0;
         const auto outcome = handle_request(bytes.substr(used), taken);
@@ -157,11 +151,13 @@ session::step session::handle_query(const wire::message& message) {
     namings_visible_ = 0;
     batch_local_ = true;
     is_query_ = true;
+    reading_ = open_batch_ ? open_batch_->reads : reading::plain;
     refresh_plan_context();
 
     execution one;
     if (message.tag == 'F') {
         one.plan = plan_of_function_call(message.body);
+        one.hides_identity = !one.plan->analysis->facts->understood;
         batch_local_ = false;
     } else {
         if (wire::read_query(message.body, query_text_) != wire::errc::ok) {
@@ -169,6 +165,7 @@ session::step session::handle_query(const wire::message& message) {
             return step::ended;
         }
         one.plan = plan_of(nullptr, query_text_);
+        one.obscure = is_obscure(query_text_);
         one.text = query_text_;
     }
     if (!one.plan->analysis->facts->statements.empty() || !one.plan->analysis->facts->understood) {
@@ -260,6 +257,8 @@ bool session::classify() {
     namings_visible_ = 0;
     bound_ = nullptr;
     bound_by_ = nullptr;
+    binds_.clear();
+    reading_ = open_batch_ ? open_batch_->reads : reading::plain;
     batch_local_ = batch_.end == 'S';
     return std::ranges::all_of(batch_.messages, [&](const wire::message& one) {
         return classify_message(one);
@@ -278,7 +277,8 @@ bool session::classify_message(const wire::message& message) {
                  parse_.query,
                  parse_.parameter_types,
                  catalog_epoch(),
-                 readable(parse_.query))});
+                 readable(parse_.query),
+                 is_obscure(parse_.query))});
         namings_visible_ = namings_.size();
         return true;
     }
@@ -287,6 +287,7 @@ bool session::classify_message(const wire::message& message) {
         auto statement = find_statement(bind_.statement);
         if (statement == nullptr || !bind_.portal.empty()) batch_local_ = false;
         portals_.insert_or_assign(std::string{bind_.portal}, statement);
+        binds_.insert_or_assign(std::string{bind_.portal}, &message);
         if (bind_.portal.empty()) {
             bound_ = std::move(statement);
             bound_by_ = &message;
@@ -333,6 +334,7 @@ bool session::classify_execute(const wire::execute_message& execute) {
     if (portal != portals_.end()) one.statement = portal->second;
     if (one.statement != nullptr) {
         one.plan = plan_of(*one.statement);
+        one.obscure = one.statement->obscure || !strings_conform_;
         one.text = one.statement->text;
     } else {
         one.plan = plan_of(sql::analyzer::unknown(), "a portal that is not known");
@@ -347,7 +349,9 @@ bool session::classify_execute(const wire::execute_message& execute) {
             batch_local_ = false;
         }
     }
-    fill_in_settings(one, one.bind);
+    const auto bound = binds_.find(std::string{execute.portal});
+    fill_in_settings(one, bound == binds_.end() ? nullptr : bound->second);
+    reading_ = std::max(reading_, reading_after(one));
     executions_.push_back(std::move(one));
     return true;
 }
@@ -375,11 +379,29 @@ plan_ptr session::plan_of(const sql::analysis_ptr& analysis, std::string_view te
         watcher_);
 }
 
+/// The server, when it wears what the session wants: what it has announced then holds for texts,
+/// SET LOCAL and what functions have done included. Else null.
+const pool::server* session::dressed_server() const noexcept {
+    return server_ && pool::same(server_->worn, context_.now().settings) ? server_.get() : nullptr;
+}
+
+/// Whether what the analyzer takes for a constant may be code to PostgreSQL, or the other way
+/// round.
+bool session::is_obscure(std::string_view text) const {
+    if (reading_ == reading::uncertain || !strings_conform_) return true;
+    const auto* told = dressed_server();
+    if (told != nullptr && !told->strings_conform) return true;
+    if (encoding_is_superset_ && (told == nullptr || told->encoding_is_superset)) return false;
+    return std::ranges::any_of(text, [](char c) { return static_cast<unsigned char>(c) >= 0x80; });
+}
+
 /// Whether a text means to PostgreSQL what it means to the analyzer: with backslash escapes in
 /// plain literals, or in an encoding that has to be converted first, it may not.
 bool session::readable(std::string_view text) const {
-    if (!strings_conform_) return false;
-    return encoding_is_utf8_ ||
+    if (reading_ != reading::plain || !strings_conform_) return false;
+    const auto* told = dressed_server();
+    if (told != nullptr && !told->strings_conform) return false;
+    return (encoding_is_utf8_ && (told == nullptr || told->encoding_is_utf8)) ||
            std::ranges::all_of(text, [](char c) { return static_cast<unsigned char>(c) < 0x80; });
 }
 
@@ -421,22 +443,54 @@ void session::refresh_plan_context() {
     strings_conform_ = value_of(
                            "standard_conforming_strings",
                            reported(greeting, "standard_conforming_strings")) == "on";
-    const auto encoding = to_lower(
-        value_of("client_encoding", reported(greeting, "client_encoding")));
-    encoding_is_utf8_ = encoding == "utf8" || encoding == "utf-8" || encoding == "unicode" ||
-                        encoding == "sql_ascii";
+    const auto encoding = value_of("client_encoding", reported(greeting, "client_encoding"));
+    encoding_is_utf8_ = pool::needs_no_conversion(encoding);
+    encoding_is_superset_ = pool::is_superset_of_ascii(encoding);
     shape_settings_.clear();
     for (const auto& [name, value] : *settings) {
         if (is_shapeless(name)) continue;
         shape_settings_ += std::to_string(name.size()) + ':' + name;
         shape_settings_ += std::to_string(value.size()) + ':' + value;
     }
+    statement_context_ = worker_.intern(
+        plan_context_->names.search_path + '\0' + plan_context_->names.role + '\0' +
+        shape_settings_);
     if (place_ == transaction_place::none) {
         const auto isolation = value_of(
             "default_transaction_isolation",
             greeting ? greeting->defaults.default_transaction_isolation : "read committed");
         read_committed_ = isolation == "read committed";
     }
+}
+
+/// Whether texts mean what they seem to where the session has changed nothing.
+bool session::starts_readable() const {
+    const auto greeting = pool_->welcome();
+    const auto at_start = [&](const std::string& name) {
+        const auto found = startup_settings_.find(name);
+        return found == startup_settings_.end() ? reported(greeting, name) : found->second;
+    };
+    return at_start("standard_conforming_strings") == "on" &&
+           pool::needs_no_conversion(at_start("client_encoding"));
+}
+
+/// Whether the texts behind it in its batch may mean something else than those before.
+reading session::reading_after(const execution& one) const {
+    const auto& plan = *one.plan;
+    if (!plan.analysis->facts->understood || plan.hides_settings) return reading::uncertain;
+    for (const auto& change : one.settings) {
+        const bool decides = change.name == "standard_conforming_strings" ||
+                             change.name == "client_encoding";
+        const bool assigns = change.what == sql::setting_change::action::assign;
+        const bool resets_all = change.what == sql::setting_change::action::reset_all;
+        if (decides && assigns) return reading::uncertain;
+        if ((decides || resets_all) && !starts_readable()) return reading::uncertain;
+    }
+    const bool calls_unknown = std::ranges::any_of(plan.footprints, [](const auto& footprint) {
+        return footprint.pin == sql::pin_cause::unknown_effect ||
+               footprint.pin == sql::pin_cause::unread_catalog;
+    });
+    return calls_unknown ? reading::doubtful : reading::plain;
 }
 
 /// The settings that this execution changes, with the values of its parameters.
@@ -448,6 +502,8 @@ void session::fill_in_settings(execution& one, const wire::message* bound) {
             if (change.name_parameter != 0 || change.value_parameter != 0) {
                 if (bound == nullptr || wire::read_bind(bound->body, bind_) != wire::errc::ok) {
                     // Bound by an earlier request, whose values are gone.
+                    one.hides_identity = change.name_parameter != 0 ||
+                                         identity::is_variable(settings_->identity, change.name);
                     one.settings.clear();
                     one.plan = plan_of(sql::analyzer::unknown(), one.text);
                     return;

@@ -205,6 +205,7 @@ void session::end() {
     phase_ = phase::closing;
     stop_wait_timer();
     if (pool_) pool_->cancel(wait_ticket_);
+    ++wait_number_;
     waiting_for_ = nullptr;
     client_.want_read(false);
     if (server_) return resynchronise();
@@ -283,6 +284,7 @@ void session::cancel() {
     if (waiting_for_ != nullptr && phase_ == phase::ready) {
         if (pool_) pool_->cancel(wait_ticket_);
         stop_wait_timer();
+        ++wait_number_;
         ++request_number_;  // what Redis or another's flight still answers is not waited for
         pending_ = {};
         waiting_failed_ = "57014";

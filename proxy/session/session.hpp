@@ -56,6 +56,7 @@ struct expectation {
         swallow,        ///< ours: the client knows nothing of it
         local,          ///< nothing was sent: the answer is made here when its turn comes
         all_but_ready,  ///< another ReadyForQuery follows, which is the client's
+        hidden,         ///< a statement of ours that fails on purpose, and nobody hears of it
         ready_only,  ///< a statement of ours that fails on purpose: only ReadyForQuery is passed on
     };
     kind what = kind::sync;
@@ -92,7 +93,9 @@ struct execution {
     bool whole_answer = true;  ///< unnamed portal, all rows
     std::string_view text;
     std::vector<sql::setting_change> settings;  ///< with parameters filled in
-    reason why = reason::none;                  ///< why it goes to the server
+    bool obscure = false;         ///< its text may say something else than it seems to
+    bool hides_identity = false;  ///< may set a variable of the identity, unseen
+    reason why = reason::none;    ///< why it goes to the server
     int fill = -1;
     cache::entry_ptr hit;
 };
@@ -109,6 +112,16 @@ struct pending_request {
     cache::flight_table::ticket ticket;
     bool counted_as_read = false;
 };
+
+/// How far it is certain that a text means to PostgreSQL what the analyzer takes it for.
+enum class reading : std::uint8_t {
+    plain,
+    doubtful,   ///< something ran whose effect nobody knows
+    uncertain,  ///< a setting that decides it has been changed and not announced yet
+};
+
+/// How a transaction, or the part of it behind a savepoint, has ended.
+enum class transaction_end : std::uint8_t { committed, rolled_back };
 
 /// What runs on the server now.
 struct running_request {
@@ -127,12 +140,15 @@ struct running_request {
     bool saw_error = false;
     /// Executions that have begun to run; the others of a failed request have done nothing.
     std::size_t begun = 0;
-    bool saw_commit = false;
-    bool saw_rollback = false;
+    bool saw_rollback = false;             ///< of a whole transaction
+    std::vector<transaction_end> endings;  ///< as CommandComplete told them, in order
+    std::size_t endings_used = 0;
     bool saw_fatal = false;
     bool controls_transaction = false;
     bool changes_catalog = false;
-    bool ready = false;  ///< ReadyForQuery has been seen
+    bool lends_names = false;        ///< statements stand on the server under the client's names
+    reading reads = reading::plain;  ///< how texts that follow are read until it is settled
+    bool ready = false;              ///< ReadyForQuery has been seen
     /// Executions that have been counted; those behind it came with a later piece of the batch.
     std::size_t noted = 0;
 };
@@ -243,6 +259,8 @@ private:
     prepared_ptr find_statement(std::string_view name) const;
     std::uint64_t catalog_epoch() const noexcept;
     void refresh_plan_context();
+    bool starts_readable() const;
+    reading reading_after(const execution& one) const;
     void fill_in_settings(execution& one, const wire::message* bound);
     plan_ptr plan_of_function_call(std::string_view body);
     bool is_describable(const prepared_statement& statement) const;
@@ -251,7 +269,7 @@ private:
     enum class source : std::uint8_t { here, server, later };
     step answer_locally(bool& answered);
     bool may_answer_locally() const;
-    reason why_not_cached(const execution& one, transaction_place place) const;
+    reason why_not_cached(const execution& one, transaction_place place, bool read_committed) const;
     bool parameters_are_constant(const execution& one) const;
     bool is_local_control(const execution& one, transaction_place place) const;
     bool is_local_setting(const execution& one) const;
@@ -261,12 +279,17 @@ private:
         std::string message;
     };
     std::optional<refused> refusal();
+    bool guards_identity() const noexcept;
+    std::optional<refused> refusal_of_setting(const sql::setting_change& change, bool several)
+        const;
     std::optional<refused> refusal_of_names(const plan& of) const;
     std::optional<refused> refusal_of_prepared(
         const sql::statement_facts& facts,
         const std::string& name) const;
     bool readable(std::string_view text) const;
-    source look_up(execution& one, transaction_place place);
+    bool is_obscure(std::string_view text) const;
+    const pool::server* dressed_server() const noexcept;
+    source look_up(execution& one, transaction_place place, bool read_committed);
     source serve(execution& one, const cache::entry_ptr& found, reason how);
     source look_further(execution& one, const cache::key_view& key);
     void build_key(const execution& one, std::string& material) const;
@@ -300,10 +323,8 @@ private:
     std::string_view add_server_name(const pool::statement_key& key, std::string& out);
     void compose_begin(std::string& out);
     void compose_identity(std::string& out);
-    void compose_sql_execute(
-        const std::string& name,
-        const prepared_statement& statement,
-        std::string& out);
+    void compose_query_naming(const std::map<std::string, prepared_ptr>& named, std::string& out);
+    void compose_deallocated(const prepared_statement& statement, std::string& out);
     void compose_abort(std::string& out);
     void forget_unnamed(std::string& out);
     void compose_message(
@@ -373,7 +394,11 @@ private:
     void settle_fills(bool stored);
     void apply_effects();
     void apply_effect(const sql::statement_facts& facts);
-    void apply_settings(const std::vector<sql::setting_change>& changes);
+    void apply_failure(std::size_t statements);
+    void apply_setting(const sql::setting_change& change);
+    void note_pin(const plan_ptr& ran, const catalog::footprint& footprint);
+    bool may_be_rolled_back() const noexcept;
+    transaction_end next_ending();
     void release_server();
     void drop_server();
     void server_lost();
@@ -381,6 +406,7 @@ private:
     void flush_run();
     void enter_copy_in();
     std::size_t consume_copy_in(std::string_view bytes);
+    bool end_copy_with_sync();
     void resynchronise();
 
     // console.cpp
@@ -436,11 +462,14 @@ private:
     plan_context_ptr plan_context_;
     pool::settings_map_ptr claims_session_;  // the maps that claims_ was made from
     pool::settings_map_ptr claims_local_;
-    pool::settings_map_ptr plan_context_of_;  // the settings that plan_context_ was made from
-    std::uint64_t plan_context_welcome_ = 0;  // and the servers' greeting
-    bool strings_conform_ = true;             // standard_conforming_strings
-    bool encoding_is_utf8_ = true;            // client_encoding
-    std::string shape_settings_;              // of those, what shapes answers; part of the key
+    pool::settings_map_ptr plan_context_of_;   // the settings that plan_context_ was made from
+    std::uint64_t plan_context_welcome_ = 0;   // and the servers' greeting
+    reading reading_ = reading::plain;         // of texts behind what is not settled yet
+    bool strings_conform_ = true;              // standard_conforming_strings
+    bool encoding_is_utf8_ = true;             // client_encoding
+    bool encoding_is_superset_ = true;         // of ASCII, in every byte of a character
+    statement_context_ptr statement_context_;  // what decides what a prepared statement means
+    std::string shape_settings_;               // of those, what shapes answers; part of the key
 
     // Its transaction.
     transaction_place place_ = transaction_place::none;
@@ -461,6 +490,7 @@ private:
     std::map<sql::pin_cause, std::set<std::string>> pinned_names_;  // channels, cursors, statements
     std::vector<plan_ptr> ran_blind_;  // what pin_cause::unread_catalog stands for
     pool::wait_ticket wait_ticket_;
+    std::uint64_t wait_number_ = 0;      // tells a grant that comes late from the one waited for
     const char* waiting_for_ = nullptr;  // what a waiting request waits for, for SHOW CLIENTS
     bool dressing_ = false;
     bool dressing_ready_ = false;
@@ -474,6 +504,7 @@ private:
     bool copy_ended_ = false;       // CopyDone or CopyFail has passed
     bool copy_discard_ = false;     // the copy failed: the client's data is dropped until Sync
     std::size_t copy_rest_ = 0;     // bytes of a CopyData still to come from the client
+    bool copy_ships_ = true;        // and whether they go to the server
     bool local_settings_ = false;   // SET LOCAL in this transaction: names may resolve differently
     std::string waiting_failed_;    // SQLSTATE of why the request stops waiting for a server
 
@@ -490,7 +521,9 @@ private:
     std::uint64_t request_number_ = 0;  // tells a late callback from the one that is waited for
     prepared_ptr bound_;                // what the unnamed portal is bound to within the request
     const wire::message* bound_by_ = nullptr;
-    wire::parse_message parse_;  // readers' memory, reused
+    std::unordered_map<std::string, const wire::message*> binds_;  // of the request, by portal
+    const wire::message* composed_bind_ = nullptr;  // the last one sent of the request
+    wire::parse_message parse_;                     // readers' memory, reused
     mutable wire::bind_message bind_;
     wire::execute_message execute_;
     wire::target_message target_;

@@ -12,6 +12,8 @@ namespace {
 /// Distinct statements of the extended protocol that a thread remembers.
 constexpr std::size_t prepared_max = 16384;
 constexpr std::size_t prepared_bytes_max = std::size_t{32} << 20;
+/// Combinations of search_path, role and settings that are remembered as one.
+constexpr std::size_t statement_contexts_max = 1024;
 /// What of a statement's text SHOW CACHE WHY can print.
 constexpr std::size_t shown_text_max = 512;
 
@@ -64,9 +66,10 @@ prepared_ptr worker::prepare(
     std::string_view text,
     const std::vector<std::uint32_t>& parameter_types,
     std::uint64_t catalog_epoch,
-    bool readable) {
+    bool readable,
+    bool obscure) {
     hash128 hash = hash_bytes(text);
-    hash.high += catalog_epoch * 0x9E3779B97F4A7C15U + (readable ? 0 : 1);
+    hash.high += catalog_epoch * 0x9E3779B97F4A7C15U + (readable ? 0 : 1) + (obscure ? 2 : 0);
     if (!parameter_types.empty()) {
         const auto types = hash_bytes(
             {reinterpret_cast<const char*>(parameter_types.data()),
@@ -78,18 +81,20 @@ prepared_ptr worker::prepare(
     if (known != prepared_.end()) {
         const auto& same = *known->second;
         if (same.text == text && same.parameter_types == parameter_types &&
-            same.catalog_epoch == catalog_epoch && same.readable == readable) {
+            same.catalog_epoch == catalog_epoch && same.readable == readable &&
+            same.obscure == obscure) {
             return known->second;
         }
         forget(known);
     }
     auto fresh = std::make_shared<prepared_statement>();
-    auto material = material_of(text, parameter_types, catalog_epoch, readable);
+    auto material = material_of(text, parameter_types, catalog_epoch, readable && !obscure);
     fresh->material = std::make_shared<const std::string>(std::move(material));
     fresh->text = std::string_view{*fresh->material}.substr(fresh->material->size() - text.size());
     fresh->parameter_types = parameter_types;
     fresh->catalog_epoch = catalog_epoch;
     fresh->readable = readable;
+    fresh->obscure = obscure;
     fresh->analysis = readable ? analyzer.analyze(text) : sql::analyzer::unknown();
     fresh->hash = hash;
     if (fresh->material->size() > prepared_bytes_max / 16) return fresh;
@@ -98,6 +103,16 @@ prepared_ptr worker::prepare(
         forget(prepared_.begin());
     prepared_.emplace(hash, fresh);
     return fresh;
+}
+
+statement_context_ptr worker::intern(std::string material) {
+    if (const auto known = statement_contexts_.find(material); known != statement_contexts_.end())
+        return known->second;
+    if (statement_contexts_.size() >= statement_contexts_max) statement_contexts_.clear();
+    auto fresh = std::make_shared<statement_context>();
+    fresh->hash = hash_bytes(material);
+    fresh->material = std::make_shared<const std::string>(material);
+    return statement_contexts_.emplace(std::move(material), std::move(fresh)).first->second;
 }
 
 void worker::forget(prepared_map::iterator gone) {

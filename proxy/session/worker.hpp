@@ -24,6 +24,19 @@ namespace postern::session {
 
 class session;
 
+/// What decides, beside its text, what a prepared statement means: names are resolved and literals
+/// become constants (a timestamp under TimeZone and DateStyle) when it is parsed.
+struct statement_context {
+    std::shared_ptr<const std::string> material;
+    hash128 hash;
+};
+using statement_context_ptr = std::shared_ptr<const statement_context>;
+
+/// Settings that are Postern's own and not PostgreSQL's.
+inline bool is_postern_setting(std::string_view name) noexcept {
+    return name.starts_with("postern.");
+}
+
 /// A prepared statement as a client named it: its text and parameter types, analysed. Shared by all
 /// sessions of a thread that prepare the same.
 struct prepared_statement {
@@ -33,12 +46,13 @@ struct prepared_statement {
     std::vector<std::uint32_t> parameter_types;
     std::uint64_t catalog_epoch = 0;
     bool readable = true;
+    bool obscure = false;
     sql::analysis_ptr analysis;
     hash128 hash;  ///< of all of the above
 
     // What was found last; sessions of one thread only, so no lock.
     mutable plan_ptr last_plan;
-    mutable plan_context_ptr last_context;
+    mutable statement_context_ptr last_context;
     mutable pool::statement_key last_key;  ///< under last_context
 };
 using prepared_ptr = std::shared_ptr<const prepared_statement>;
@@ -90,12 +104,17 @@ public:
 
     /// `catalog_epoch`: what is prepared after DDL is another statement on the servers than before,
     /// since PostgreSQL refuses to run the old one once its row type has changed (0A000).
-    /// `readable`: the text means what the analyzer takes it for; else nothing is known of it.
+    /// `readable`: the text means what the analyzer takes it for; else nothing is known of it, and
+    /// `obscure` says whether not even its constants are.
     prepared_ptr prepare(
         std::string_view text,
         const std::vector<std::uint32_t>& parameter_types,
         std::uint64_t catalog_epoch,
-        bool readable);
+        bool readable = true,
+        bool obscure = false);
+
+    /// Equal materials are one pointer.
+    statement_context_ptr intern(std::string material);
 
     /// The plan of `analysis` in `context`, found or made.
     plan_ptr plan_of(
@@ -123,6 +142,7 @@ private:
 
     settings_ptr settings_;
     std::uint64_t settings_epoch_ = 0;
+    std::unordered_map<std::string, statement_context_ptr> statement_contexts_;
     prepared_map prepared_;
     std::size_t prepared_bytes_ = 0;  // of its materials
     std::unordered_map<std::uint64_t, std::shared_ptr<session>> sessions_;

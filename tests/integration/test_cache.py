@@ -453,6 +453,33 @@ def test_no_hit_when_stricter_isolation_is_the_default(world, client):
     client.run("commit")
 
 
+def test_no_hit_behind_a_stricter_begin_in_the_same_batch(world, client, other):
+    sql = marked("select name from item where id = 5")
+    warm(world, client, sql)
+    with world.relay.counting(mark_of(sql)) as passed:
+        client.send(parse("", "begin isolation level repeatable read"), bind("", ""), execute(),
+                    parse("", sql), bind("", ""), execute(), sync())
+        assert Answer(client.until("Z")).rows == [("item 5",)]
+        assert passed() == 1
+    if world.postern.settings["pool"]["size"] > 1:
+        other.run("update item set name = 'later' where id = 5")
+        assert client.value("select name from item where id = 5 and true") == "item 5"
+    client.run("commit")
+    client.run("update item set name = 'item 5' where id = 5")
+
+
+def test_descriptions_are_kept_with_their_own_rows(world, client):
+    one, two = marked("select id, name from item where id = 1"), marked("select name from item where id = 2")
+    client.send(parse("", one), bind("", ""), execute(), describe("P"),
+                parse("", two), bind("", ""), execute(), sync())
+    client.expect("1 2 D C T 1 2 D C Z")
+    for sql, columns in ((one, 2), (two, 1)):
+        for _ in range(2):
+            messages = client.query(sql).messages
+            assert int.from_bytes(messages[0].body[:2], "big") == columns
+            assert int.from_bytes(messages[1].body[:2], "big") == columns
+
+
 def test_no_hit_in_a_failed_transaction(world, client):
     sql = marked("select name from item where id = 5")
     assert_hits(world, client, sql)

@@ -1,7 +1,9 @@
 """COPY both ways, in both protocols, ended well and badly."""
 
 import pytest
-from harness.wire import (bind, copy_data, copy_done, copy_fail, execute, flush, parse, query, sync)
+from harness.reads import marked, warm
+from harness.waiting import eventually
+from harness.wire import (Answer, bind, copy_data, copy_done, copy_fail, execute, flush, parse, query, sync)
 from harness.world import World, both_ways
 
 
@@ -126,3 +128,62 @@ def test_a_client_that_leaves_in_the_middle_of_copy_out_leaves_a_usable_pool(wor
     for _ in range(3):
         with world.client() as other:
             assert other.value("select 1") == "1"
+
+
+@pytest.mark.needs_postern
+def test_what_a_flushed_copy_has_written_is_seen(world):
+    sql = marked("select count(*) from t where a > 900")
+    with world.client() as client, world.client() as reader:
+        for number in range(901, 904):
+            warm(world, reader, sql)
+            before = int(reader.value(sql))
+            client.send(parse("", "copy t from stdin"), bind("", ""), execute(), flush())
+            client.expect("1 2 G")
+            client.send(copy_data(f"{number}\tx\n"), copy_done(), sync())
+            client.until("Z")
+            assert int(reader.value(sql)) == before + 1
+        client.run("delete from t where a > 900")
+
+
+@pytest.mark.parametrize("begin", [False, True])
+def test_a_sync_long_after_the_copys_end(world, begin):
+    with world.client() as client, world.client() as other:
+        if begin:
+            client.run("begin")
+        client.send(parse("", "copy t from stdin"), bind("", ""), execute(), flush())
+        client.expect("1 2 G")
+        client.send(copy_data("951\tx\n"), copy_done(), flush())
+        client.expect("C")
+        client.send(sync())
+        client.expect("Z")
+        if begin:
+            client.run("commit")
+        for number in range(3):
+            assert client.value(f"select {number}") == str(number)
+            assert other.value(f"select {number} + 10") == str(number + 10)
+        client.run("delete from t where a = 951")
+
+
+@pytest.mark.parametrize("extended", [False, True])
+@pytest.mark.parametrize("begin", [False, True])
+def test_a_copy_that_fails_before_a_large_message_has_gone(world, begin, extended):
+    with world.client() as client, world.client() as other:
+        if begin:
+            client.run("begin")
+        if extended:
+            client.send(parse("", "copy t from stdin"), bind("", ""), execute(), sync())
+            client.expect("1 2 G")
+        else:
+            client.send(query("copy t from stdin"))
+            client.expect("G")
+        large = copy_data("1\t" + "x" * (4 << 20) + "\n")
+        client.send(copy_data("nonsense\n"), large[: 3 << 20])
+        eventually(lambda: not client.silent(), "the error")
+        client.raw(large[3 << 20 :])
+        client.send(copy_done(), *([sync()] if extended else []))
+        assert Answer(client.until("Z")).code == "22P02"
+        if begin:
+            client.query("rollback")
+        for number in range(3):
+            assert client.value(f"select {number}") == str(number)
+            assert other.value(f"select {number} + 10") == str(number + 10)

@@ -471,6 +471,96 @@ def test_startup_parameters_that_are_not_trusted_give_no_identity(setting):
             assert getattr(refused, "code", None) == "42501"
 
 
+@pytest.mark.parametrize("before", [describe("S"), flush(), b""], ids=["describe", "flush", "portal"])
+def test_a_trusted_set_that_reaches_a_server_does_not_stay_there(setting, before):
+    """Not every way of setting the identity can be answered without a server."""
+    if setting.source != "client_set":
+        pytest.skip("only where the client's word counts")
+    portal = "" if before else "p"
+    with setting.world.client() as one, setting.world.client() as nobody:
+        one.send(parse("", "select set_config('app.user_id', $1, false)"), before,
+                 bind(portal, "", ["1"]), execute(portal), sync())
+        assert Answer(one.until("Z")).rows == [("1",)]
+        for _ in range(3):
+            assert own_by_simple_query(nobody) == []
+            check_own("alice", own_by_simple_query(one))
+
+
+@pytest.mark.parametrize("undo", ["reset all", "rollback to s", "do $$ begin perform 1; end $$"])
+@pytest.mark.parametrize("together", [False, True])
+def test_what_undoes_settings_does_not_undo_the_identity(three, undo, together):
+    for name, client in three.items():
+        sql = marked("select id from projects order by id")
+        client.run("begin", "savepoint s")
+        check_own(name, own_by_simple_query(client))
+        if together:
+            client.send(parse("", undo), bind("", ""), execute(), parse("", sql), bind("", ""),
+                        execute(), sync())
+            seen = [row[0] for row in Answer(client.until("Z")).rows]
+        else:
+            client.run(undo)
+            seen = [row[0] for row in client.rows(sql)]
+        if name in ("alice", "bob", "carol") and seen:
+            check_own(name, seen)
+        client.run("commit")
+        client.query("discard all")
+
+
+def test_an_identity_that_is_reset_is_put_back(setting, three):
+    if setting.source == "client_set":
+        pytest.skip("there RESET ALL takes it away")
+    for name, client in three.items():
+        for way in ("reset all", "rollback to s"):
+            client.run("begin", "savepoint s")
+            check_own(name, own_by_simple_query(client))
+            client.send(parse("", way), bind("", ""), execute(),
+                        parse("", "select id from projects"), bind("", ""), execute(), sync())
+            check_own(name, [row[0] for row in Answer(client.until("Z")).rows])
+            client.run("commit")
+            check_own(name, own_by_simple_query(client))
+
+
+def test_a_forged_identity_in_a_portal_of_an_earlier_request_is_refused(setting, three):
+    if setting.source == "client_set":
+        pytest.skip("here its own word counts")
+    alice = three["alice"]
+    for text, values in (("select set_config('app.user_id', $1, true)", ["2"]),
+                         ("select set_config($1, $2, true)", ["app.user_id", "2"])):
+        alice.run("begin")
+        alice.send(parse("f", text), parse("q", "select id from projects"), bind("p1", "f", values),
+                   bind("p2", "q"), sync())
+        alice.until("Z")
+        alice.send(execute("p1"), execute("p2"), sync())
+        answer = Answer(alice.until("Z"))
+        assert answer.code == "42501" and answer.rows == []
+        alice.run("rollback")
+        alice.send(close("S", "f"), close("S", "q"), sync())
+        alice.until("Z")
+
+
+@pytest.mark.parametrize("way", ["local", "flush", "batch"])
+def test_texts_behind_an_unsettled_change_of_reading_are_not_believed(setting, three, way):
+    if setting.source == "client_set":
+        pytest.skip("here its own word counts")
+    alice = three["alice"]
+    forged = r"select '\', ' , set_config($$app.user_id$$, $$2$$, true) --'"
+    off = "set standard_conforming_strings = off"
+    alice.run("begin")
+    if way == "local":
+        alice.run("set local standard_conforming_strings = off")
+        alice.send(query(forged))
+    elif way == "flush":
+        alice.send(parse("", off), bind("", ""), execute(), flush())
+        alice.expect("1 2 C")
+        alice.send(parse("", forged), bind("", ""), execute(), sync())
+    else:
+        alice.send(parse("", off), bind("", ""), execute(), parse("", forged), bind("", ""), execute(),
+                   sync())
+    assert Answer(alice.until("Z")).code == "0A000"
+    alice.query("rollback")
+    check_own("alice", own_by_simple_query(alice))
+
+
 def test_a_trusted_set_changes_the_identity_of_its_own_session_alone(setting):
     if setting.source != "client_set":
         pytest.skip("only where the client's word counts")

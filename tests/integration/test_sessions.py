@@ -588,3 +588,34 @@ def test_a_statement_that_ddl_past_postern_has_broken_works_once_prepared_anew(p
                 client.send(close("S", "s"), parse("s", sql), bind("", "s"), execute(),
                             sync())
                 assert Answer(client.until("Z")).rows == [("1", "2", "t")]
+
+
+def test_literals_mean_what_the_session_that_prepares_them_says(two):
+    first, second = two
+    sql = "select extract(epoch from timestamptz '2024-01-01 00:00')::int"
+    second.run("set timezone = 'Asia/Tokyo'")
+    for _ in range(2):
+        for client, wanted in ((first, "1704067200"), (second, "1704034800")):
+            client.send(parse("s", sql), bind("", "s"), execute(), close("S", "s"), sync())
+            assert Answer(client.until("Z")).rows == [(wanted,)]
+
+
+def test_an_unnamed_statement_outlives_anothers_settings(two):
+    first, second = two
+    first.send(parse("", "select $1::int"), sync())
+    first.until("Z")
+    second.run("set application_name = 'other'")
+    second.send(parse("s", "show application_name"), bind("", "s"), execute(), sync())
+    assert Answer(second.until("Z")).rows == [("other",)]
+    first.send(bind("", "", ["5"]), execute(), sync())
+    assert Answer(first.until("Z")).rows == [("5",)]
+
+
+def test_a_role_that_was_rolled_back_is_nobodys(two):
+    first, second = two
+    for text in ("begin; set work_mem = '9MB'; rollback", "set work_mem = '9MB'; rollback"):
+        before = second.value("show work_mem")
+        first.query(text)
+        for _ in range(3):
+            assert first.value("show work_mem") == before
+            assert second.value("show work_mem") == before

@@ -9,6 +9,7 @@ import getpass
 import hashlib
 import os
 import pathlib
+import random
 import shutil
 import signal
 import socket
@@ -35,10 +36,27 @@ ROLES = {
 }
 
 
+_ports = []  # locks of the ports in use, held for as long as this process lives
+
+
 def free_port():
-    with socket.socket() as one:
-        one.bind(("127.0.0.1", 0))
-        return one.getsockname()[1]
+    """A port that is nobody else's: below those that the kernel gives to outgoing connections, and
+    locked, so that another test run beside this one takes another."""
+    folder = pathlib.Path(tempfile.gettempdir()) / f"postern-ports-{getpass.getuser()}"
+    folder.mkdir(mode=0o755, exist_ok=True)
+    for port in random.sample(range(20000, 32000), 1000):
+        lock = open(folder / str(port), "w", encoding="utf-8")
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            with socket.socket() as one:
+                one.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+                one.bind(("127.0.0.1", port))
+        except OSError:
+            lock.close()
+            continue
+        _ports.append(lock)
+        return port
+    raise RuntimeError("no free port between 20000 and 32000")
 
 
 def _postgres_bin():

@@ -219,6 +219,187 @@ TEST_SUITE("session/conversation") {
         CHECK(server.hears() == "Q RESET \"work_mem\";");
     }
 
+    TEST_CASE("settings and the end of a transaction in one text take effect in their order") {
+        for (const std::string text :
+             {"begin; set work_mem = '9MB'; rollback", "set work_mem = '9MB'; rollback"}) {
+            CAPTURE(text);
+            conversation talk;
+            auto first = talk.login();
+            auto server = talk.server();
+            auto second = talk.login();
+            first.says("Q " + text);
+            server.says(
+                text.starts_with("begin") ? "C BEGIN | C SET | C ROLLBACK | Z I"
+                                          : "C SET | C ROLLBACK | Z I");
+            CHECK(server.hears() == "Q " + text);
+            // Nobody wears the setting, and the server does not either.
+            second.says("Q set work_mem = '9MB'");
+            CHECK(server.hears() == "Q set work_mem = '9MB'");
+            server.says("C SET | Z I");
+            first.says("Q select 1");
+            CHECK(server.hears() == "Q RESET \"work_mem\";");
+        }
+    }
+
+    TEST_CASE("each transaction of a batch ends in its own way") {
+        conversation talk;
+        auto first = talk.login();
+        auto server = talk.server();
+        auto second = talk.login();
+        first.says(
+            "P =begin | B = | E | P =set work_mem = '9MB' | B = | E | P =commit | B = | E | P "
+            "=begin | "
+            "B = | E | P =rollback | B = | E | S");
+        server.says(
+            "1 | 2 | C BEGIN | 1 | 2 | C SET | 1 | 2 | C COMMIT | 1 | 2 | C BEGIN | 1 | 2 | C "
+            "ROLLBACK "
+            "| Z I");
+        server.hears();
+        second.says("Q select 2");
+        CHECK(server.hears() == "Q RESET \"work_mem\";");
+    }
+
+    TEST_CASE("what a failed request may have left behind keeps its server from others") {
+        for (const std::string text :
+             {"select pg_advisory_lock(7); select 1/0",
+              "prepare p as select 1; select 1/0",
+              "create temp table t(a int); commit; select 1/0"}) {
+            CAPTURE(text);
+            conversation talk;
+            auto first = talk.login();
+            auto server = talk.server();
+            auto second = talk.login();
+            first.says("Q " + text);
+            server.says("E 22012 division by zero | Z I");
+            second.says("Q select 2");
+            CHECK(server.hears() == "Q " + text);
+            first.hangs_up();
+            CHECK(server.hears() == "(gone)");
+        }
+    }
+
+    TEST_CASE("after a DEALLOCATE ALL that failed later nothing is taken to be prepared") {
+        conversation talk;
+        auto client = talk.login();
+        auto server = talk.server();
+        client.says("P s=select 1 | S");
+        server.says("1 | Z I");
+        client.says("Q deallocate all; select 1/0");
+        server.says("C DEALLOCATE ALL | E 22012 division by zero | Z I");
+        server.hears();
+        client.says("B =s | E | S");
+        CHECK(server.hears() == "P postern_2=select 1 | B =postern_2 | E | S");
+    }
+
+    TEST_CASE("UNLISTEN that may be rolled back does not free the server") {
+        conversation talk;
+        auto first = talk.login();
+        auto server = talk.server();
+        auto second = talk.login();
+        first.says("Q listen a");
+        server.says("C LISTEN | Z I");
+        first.says("Q begin; unlisten a; rollback");
+        server.says("C BEGIN | C UNLISTEN | C ROLLBACK | Z I");
+        server.hears();
+        second.says("Q select 2");
+        CHECK(server.hears().empty());
+        first.says("Q unlisten a");
+        server.says("C UNLISTEN | Z I");
+        CHECK(server.hears() == "Q unlisten a | Q select 2");
+    }
+
+    TEST_CASE("a statement is prepared anew under other settings that decide what it means") {
+        conversation talk;
+        auto first = talk.login();
+        auto server = talk.server();
+        auto second = talk.login();
+        second.says("Q set timezone = 'Asia/Tokyo'");
+        server.says("C SET | Z I");
+        first.says("P s=select timestamptz '2024-01-01' | S");
+        server.says("C RESET | Z I");
+        server.says("1 | Z I");
+        server.hears();
+        second.says("P s=select timestamptz '2024-01-01' | S");
+        server.says("D x | C SELECT 1 | Z I");
+        CHECK(
+            server.hears() ==
+            "Q SELECT pg_catalog.set_config('timezone','Asia/Tokyo',false); | "
+            "P postern_2=select timestamptz '2024-01-01' | S");
+    }
+
+    TEST_CASE("a change of settings ends the server's unnamed statement") {
+        conversation talk;
+        auto first = talk.login();
+        auto server = talk.server();
+        auto second = talk.login();
+        first.says("P =select 1 | S");
+        server.says("1 | Z I");
+        second.says("P s=set application_name = 'b' | B =s | E | S");
+        server.says("1 | 2 | C SET | Z I");
+        server.hears();
+        first.says("B = | E | S");
+        CHECK(server.hears() == "Q RESET \"application_name\";");
+        server.says("C RESET | Z I");
+        CHECK(server.hears() == "P =select 1 | B = | E | S");
+    }
+
+    TEST_CASE("a Close at the end of a flushed batch is answered, and one before rows as well") {
+        conversation talk;
+        auto client = talk.login();
+        auto server = talk.server();
+        client.says("P =select 1 | B = | E | C S x | H");
+        server.says("1 | 2 | D 1 | C SELECT 1");
+        CHECK(client.hears() == "1 | 2 | D 1 | C SELECT 1 | 3");
+        client.says("S");
+        server.says("Z I");
+        CHECK(client.hears() == "Z I");
+        client.says("P =select 1 | B = | C S x | E | S");
+        server.says("1 | 2 | D 1 | C SELECT 1 | Z I");
+        CHECK(client.hears() == "1 | 2 | 3 | D 1 | C SELECT 1 | Z I");
+    }
+
+    TEST_CASE("a refusal in an open batch is told once") {
+        conversation talk;
+        auto client = talk.login();
+        auto server = talk.server();
+        client.says("P =select 1 | B = | E | H");
+        server.says("1 | 2 | D 1 | C SELECT 1");
+        client.hears();
+        client.says("P =set postern.cache = 'nonsense' | B = | E | S");
+        server.says("E 42601 syntax error | Z I");
+        const auto heard = client.hears();
+        CHECK(heard.find("22023") != std::string::npos);
+        CHECK(heard.find("42601") == std::string::npos);
+        CHECK(heard.ends_with("Z I"));
+    }
+
+    TEST_CASE("DEALLOCATE in a batch drops what the protocol has prepared") {
+        conversation talk;
+        auto client = talk.login();
+        auto server = talk.server();
+        client.says("P s=select 1 | S");
+        server.says("1 | Z I");
+        server.hears();
+        client.says("P =deallocate s | B = | E | P =select 2 | B = | E | S");
+        CHECK(
+            server.hears() ==
+            "P =deallocate s | C | P s=select 1 | B = | E | P =select 2 | B = | E | S");
+        server.says("1 | 3 | 1 | 2 | C DEALLOCATE | 1 | 2 | D 2 | C SELECT 1 | Z I");
+        CHECK(client.hears() == "1 | Z I | 1 | 2 | C DEALLOCATE | 1 | 2 | D 2 | C SELECT 1 | Z I");
+    }
+
+    TEST_CASE("a postern setting that reached a server holds for the session and leaves with it") {
+        conversation talk;
+        auto first = talk.login();
+        auto server = talk.server();
+        auto second = talk.login();
+        first.says("Q begin; set postern.cache = bypass; commit");
+        server.says("C BEGIN | C SET | C COMMIT | Z I");
+        server.hears();
+        second.says("Q select 2");
+        CHECK(server.hears() == "Q RESET \"postern\".\"cache\";");
+    }
+
     TEST_CASE("a statement prepared by one session serves another that prepares the same") {
         conversation talk;
         auto first = talk.login();
