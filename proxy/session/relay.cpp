@@ -533,9 +533,11 @@ void session::settle(wire::transaction_status status) {
     const bool was_clean = transaction_clean_ || place_ == transaction_place::none;
     apply_effects();
     if (ends) {
-        if (!context_.in_transaction()) {
-            context_.commit();
-        } else if (rolled_back) {
+        // What its statements ended has been seen to; this is the end of what is left.
+        const bool undone = request.saw_error ||
+                            (request.endings_used < request.endings.size() &&
+                             request.endings.back() == transaction_end::rolled_back);
+        if (context_.in_transaction() && undone) {
             revert_context();
         } else {
             context_.commit();
@@ -645,7 +647,7 @@ void session::apply_effects() {
 /// something before it may have been committed, or be undone later: then the server is kept rather
 /// than its state guessed.
 void session::apply_failure(std::size_t statements) {
-    const auto& request = *running_;
+    auto& request = *running_;
     bool sets = false;
     bool sections = request.controls_transaction;
     for (const auto& one : request.executions) {
@@ -655,6 +657,15 @@ void session::apply_failure(std::size_t statements) {
     if (statements > 1 && sets && sections)
         pin(sql::pin_cause::unknown_setting, "a failed request of several statements");
     if (request.lends_names) pin(sql::pin_cause::unknown_effect, "a failed DEALLOCATE");
+    // Transactions that ended before the failure have ended.
+    for (const auto ending : request.endings) {
+        if (ending == transaction_end::committed) {
+            context_.commit();
+        } else if (request.saw_rollback) {
+            revert_context();
+        }
+    }
+    request.endings_used = request.endings.size();
     for (std::size_t i = 0; i < request.begun; ++i) {
         const auto& one = request.executions[i];
         if (one.plan->writes() || one.plan->takes_locks) transaction_clean_ = false;

@@ -287,10 +287,11 @@ bool session::classify_message(const wire::message& message) {
         auto statement = find_statement(bind_.statement);
         if (statement == nullptr || !bind_.portal.empty()) batch_local_ = false;
         portals_.insert_or_assign(std::string{bind_.portal}, statement);
-        binds_.insert_or_assign(std::string{bind_.portal}, &message);
         if (bind_.portal.empty()) {
             bound_ = std::move(statement);
             bound_by_ = &message;
+        } else {
+            binds_.insert_or_assign(std::string{bind_.portal}, &message);
         }
         return true;
     }
@@ -328,6 +329,13 @@ bool session::is_describable(const prepared_statement& statement) const {
            kind == sql::statement_kind::rollback;
 }
 
+/// The Bind of this portal in this request, or null.
+const wire::message* session::bind_of(std::string_view portal) const {
+    if (portal.empty()) return bound_by_;
+    const auto found = binds_.find(std::string{portal});
+    return found == binds_.end() ? nullptr : found->second;
+}
+
 bool session::classify_execute(const wire::execute_message& execute) {
     execution one;
     const auto portal = portals_.find(execute.portal);
@@ -349,8 +357,7 @@ bool session::classify_execute(const wire::execute_message& execute) {
             batch_local_ = false;
         }
     }
-    const auto bound = binds_.find(std::string{execute.portal});
-    fill_in_settings(one, bound == binds_.end() ? nullptr : bound->second);
+    fill_in_settings(one, bind_of(execute.portal));
     reading_ = std::max(reading_, reading_after(one));
     executions_.push_back(std::move(one));
     return true;

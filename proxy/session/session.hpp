@@ -252,6 +252,7 @@ private:
     bool is_too_large(char tag, std::size_t size);
     bool collect_batch(std::string_view bytes);
     bool classify();
+    const wire::message* bind_of(std::string_view portal) const;
     bool classify_execute(const wire::execute_message& execute);
     bool classify_message(const wire::message& message);
     plan_ptr plan_of(const sql::analysis_ptr& analysis, std::string_view text);
@@ -521,7 +522,7 @@ private:
     std::uint64_t request_number_ = 0;  // tells a late callback from the one that is waited for
     prepared_ptr bound_;                // what the unnamed portal is bound to within the request
     const wire::message* bound_by_ = nullptr;
-    std::unordered_map<std::string, const wire::message*> binds_;  // of the request, by portal
+    std::unordered_map<std::string, const wire::message*> binds_;  // of named portals
     const wire::message* composed_bind_ = nullptr;  // the last one sent of the request
     wire::parse_message parse_;                     // readers' memory, reused
     mutable wire::bind_message bind_;

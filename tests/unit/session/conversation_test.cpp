@@ -241,6 +241,33 @@ TEST_SUITE("session/conversation") {
         }
     }
 
+    TEST_CASE("a setting behind the end of a transaction in one text stays") {
+        conversation talk;
+        auto first = talk.login();
+        auto server = talk.server();
+        auto second = talk.login();
+        first.says("Q begin; rollback; set work_mem = '9MB'");
+        server.says("C BEGIN | C ROLLBACK | C SET | Z I");
+        server.hears();
+        second.says("Q select 2");
+        CHECK(server.hears() == "Q RESET \"work_mem\";");
+    }
+
+    TEST_CASE("a COMMIT that something failed behind has committed the settings before it") {
+        conversation talk;
+        auto first = talk.login();
+        auto server = talk.server();
+        auto second = talk.login();
+        first.says("Q begin");
+        first.says("Q set work_mem = '9MB'");
+        server.says("1 | 2 | C BEGIN | C SET | Z T");
+        first.says("Q commit; select 1/0");
+        server.says("C COMMIT | E 22012 division by zero | Z I");
+        server.hears();
+        second.says("Q select 2");
+        CHECK(server.hears() == "Q RESET \"work_mem\";");
+    }
+
     TEST_CASE("each transaction of a batch ends in its own way") {
         conversation talk;
         auto first = talk.login();
