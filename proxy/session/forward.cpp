@@ -10,6 +10,7 @@
 #include <fmt/format.h>
 
 #include <algorithm>
+#include <atomic>
 
 namespace postern::session {
 
@@ -147,6 +148,7 @@ session::step session::forward() {
     begin_running();
     raise_fence();
     prepare_fills();
+    choose_context();
     auto& out = worker_.server_bytes;
     out.clear();
     if (place_ == transaction_place::held) compose_begin(out);
@@ -258,6 +260,13 @@ expectation& session::expect(kind what, fate how, int fill) {
 }
 
 const pool::statement_key& session::server_key(const prepared_statement& statement) const {
+    if (private_context_ != nullptr) {
+        private_key_ = {
+            mix(statement.hash, private_context_->hash),
+            statement.material,
+            private_context_->material};
+        return private_key_;
+    }
     if (statement.last_context != statement_context_) {
         statement.last_context = statement_context_;
         statement.last_key = {
@@ -266,6 +275,25 @@ const pool::statement_key& session::server_key(const prepared_statement& stateme
             statement_context_->material};
     }
     return statement.last_key;
+}
+
+/// Where SET LOCAL, or a SET of this very batch, decides what a statement means, what is prepared
+/// is nobody else's.
+void session::choose_context() {
+    const auto shapes = [](const auto& one) {
+        return std::ranges::any_of(one.settings, [](const sql::setting_change& change) {
+            return !is_shapeless(change.name);
+        });
+    };
+    if (private_context_ != nullptr) return;
+    if (!local_shape_ && std::ranges::none_of(executions_, shapes) &&
+        std::ranges::none_of(running_->executions, shapes))
+        return;
+    static std::atomic<std::uint64_t> next{0};
+    auto fresh = std::make_shared<statement_context>();
+    fresh->material = std::make_shared<const std::string>(fmt::format("private {}", next++));
+    fresh->hash = hash_bytes(*fresh->material);
+    private_context_ = std::move(fresh);
 }
 
 /// The BEGIN that the client was told of, without Sync: if it fails, what follows is skipped.
@@ -296,6 +324,9 @@ bool session::wants_identity(const plan& of) const {
 void session::compose_identity(std::string& out) {
     refresh_claims();
     if (!server_->identity_prepared) {
+        // It may be there all the same, when it is only not known to be.
+        wire::write_close(out, 'S', "postern_identity");
+        expect(kind::close, fate::swallow);
         wire::write_parse(
             out,
             "postern_identity",

@@ -118,9 +118,8 @@ void note_effects(plan& out, const sql::statement_facts& facts, const catalog::f
     out.uses_savepoints |= facts.kind == statement_kind::savepoint ||
                            facts.kind == statement_kind::release_savepoint ||
                            facts.kind == statement_kind::rollback_to_savepoint;
-    out.drops_statements |= (facts.kind == statement_kind::deallocate &&
-                             facts.object_name.empty()) ||
-                            facts.kind == statement_kind::discard;
+    out.drops_statements |= facts.command_tag == "DEALLOCATE ALL" ||
+                            facts.command_tag == "DISCARD ALL";
     out.sets_transaction_modes |= facts.kind == statement_kind::set_transaction ||
                                   facts.has_transaction_modes || !facts.isolation.empty();
     const bool resets_all = std::ranges::any_of(facts.settings, [](const auto& change) {

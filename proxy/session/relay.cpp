@@ -258,6 +258,8 @@ void session::on_command_complete(
     if (wire::read_command_complete(body, tag) != wire::errc::ok) return;
     if (tag == "COMMIT" || tag == "PREPARE TRANSACTION") {
         running_->endings.push_back(transaction_end::committed);
+    } else if (tag == "DEALLOCATE ALL" || tag == "DISCARD ALL") {
+        running_->dropped_statements = true;
     } else if (tag == "ROLLBACK") {
         running_->endings.push_back(transaction_end::rolled_back);
         running_->saw_rollback |= !only_rolls_back_to_savepoint();
@@ -544,7 +546,8 @@ void session::settle(wire::transaction_status status) {
         }
         plan_context_of_ = nullptr;  // the default isolation level is in force again
         transaction_clean_ = true;
-        local_settings_ = false;
+        local_settings_ = local_shape_ = false;
+        private_context_ = nullptr;
         identity_injected_ = identity_was_sent_ = false;
         portals_.clear();
         place_ = transaction_place::none;
@@ -626,6 +629,7 @@ void session::apply_effects() {
     for (const auto& one : request.executions) {
         if (one.plan->writes() || one.plan->takes_locks) transaction_clean_ = false;
         local_settings_ |= one.plan->hides_settings;
+        local_shape_ |= one.plan->hides_settings;
         if (one.plan->disturbs_identity) identity_injected_ = false;
         const auto& facts = *one.plan->analysis->facts;
         auto change = one.settings.begin();
@@ -657,6 +661,10 @@ void session::apply_failure(std::size_t statements) {
     if (statements > 1 && sets && sections)
         pin(sql::pin_cause::unknown_setting, "a failed request of several statements");
     if (request.lends_names) pin(sql::pin_cause::unknown_effect, "a failed DEALLOCATE");
+    if (request.dropped_statements) {
+        forget_statements({});
+        server_->unnamed.reset();
+    }
     // Transactions that ended before the failure have ended.
     for (const auto ending : request.endings) {
         if (ending == transaction_end::committed) {
@@ -669,11 +677,6 @@ void session::apply_failure(std::size_t statements) {
     for (std::size_t i = 0; i < request.begun; ++i) {
         const auto& one = request.executions[i];
         if (one.plan->writes() || one.plan->takes_locks) transaction_clean_ = false;
-        if (one.plan->drops_statements && server_) {
-            server_->prepared.clear();
-            server_->identity_prepared = false;
-            server_->unnamed.reset();
-        }
         for (const auto& footprint : one.plan->footprints) {
             if (statements > 1 || outlives_abort(footprint.pin)) note_pin(one.plan, footprint);
         }
@@ -827,6 +830,7 @@ void session::apply_setting(const sql::setting_change& change) {
     }
     if (change.local) {
         local_settings_ = true;
+        local_shape_ |= !is_shapeless(change.name);
         return;
     }
     auto& wanted = context_.change().settings;

@@ -42,10 +42,6 @@ constexpr std::array<std::string_view, 16> shapeless_settings{
     "synchronous_commit",
     "work_mem"};
 
-bool is_shapeless(std::string_view name) {
-    return std::ranges::binary_search(shapeless_settings, name);
-}
-
 /// What servers announce of a parameter; empty before the first has.
 std::string reported(
     const std::shared_ptr<const pool::pool::greeting>& by,
@@ -63,6 +59,10 @@ bool is_extended(char tag) {
 }
 
 }  // namespace
+
+bool is_shapeless(std::string_view name) {
+    return std::ranges::binary_search(shapeless_settings, name);
+}
 
 std::size_t session::consume_ready(std::string_view bytes) {
     std::size_t used = 0;
@@ -493,11 +493,7 @@ reading session::reading_after(const execution& one) const {
         if (decides && assigns) return reading::uncertain;
         if ((decides || resets_all) && !starts_readable()) return reading::uncertain;
     }
-    const bool calls_unknown = std::ranges::any_of(plan.footprints, [](const auto& footprint) {
-        return footprint.pin == sql::pin_cause::unknown_effect ||
-               footprint.pin == sql::pin_cause::unread_catalog;
-    });
-    return calls_unknown ? reading::doubtful : reading::plain;
+    return reading::plain;
 }
 
 /// The settings that this execution changes, with the values of its parameters.

@@ -116,7 +116,6 @@ struct pending_request {
 /// How far it is certain that a text means to PostgreSQL what the analyzer takes it for.
 enum class reading : std::uint8_t {
     plain,
-    doubtful,   ///< something ran whose effect nobody knows
     uncertain,  ///< a setting that decides it has been changed and not announced yet
 };
 
@@ -146,9 +145,10 @@ struct running_request {
     bool saw_fatal = false;
     bool controls_transaction = false;
     bool changes_catalog = false;
-    bool lends_names = false;        ///< statements stand on the server under the client's names
-    reading reads = reading::plain;  ///< how texts that follow are read until it is settled
-    bool ready = false;              ///< ReadyForQuery has been seen
+    bool lends_names = false;         ///< statements stand on the server under the client's names
+    bool dropped_statements = false;  ///< DEALLOCATE ALL or DISCARD ALL has been done
+    reading reads = reading::plain;   ///< how texts that follow are read until it is settled
+    bool ready = false;               ///< ReadyForQuery has been seen
     /// Executions that have been counted; those behind it came with a later piece of the batch.
     std::size_t noted = 0;
 };
@@ -343,6 +343,7 @@ private:
     std::string_view server_name_of(const prepared_statement& statement, std::string& out);
     std::string_view unknown_name(std::string_view name, std::string& buffer) const;
     const pool::statement_key& server_key(const prepared_statement& statement) const;
+    void choose_context();
     expectation& expect(
         expectation::kind what,
         expectation::fate how = expectation::fate::forward,
@@ -470,7 +471,10 @@ private:
     bool encoding_is_utf8_ = true;             // client_encoding
     bool encoding_is_superset_ = true;         // of ASCII, in every byte of a character
     statement_context_ptr statement_context_;  // what decides what a prepared statement means
-    std::string shape_settings_;               // of those, what shapes answers; part of the key
+    statement_context_ptr private_context_;    // in its place, while this transaction differs
+    bool local_shape_ = false;                 // from the session's settings
+    mutable pool::statement_key private_key_;
+    std::string shape_settings_;  // of those, what shapes answers; part of the key
 
     // Its transaction.
     transaction_place place_ = transaction_place::none;

@@ -32,6 +32,10 @@ struct statement_context {
 };
 using statement_context_ptr = std::shared_ptr<const statement_context>;
 
+/// Settings that decide neither which rows an answer has, nor how they are written, nor what a
+/// statement means.
+bool is_shapeless(std::string_view name);
+
 /// Settings that are Postern's own and not PostgreSQL's.
 inline bool is_postern_setting(std::string_view name) noexcept {
     return name.starts_with("postern.");

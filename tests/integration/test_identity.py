@@ -596,3 +596,30 @@ def test_a_transaction_changes_its_identity_midway(setting):
                 check_own(name, own_by_prepared(one))
                 one.run("commit")
                 assert own_by_prepared(one) == []
+
+
+def test_a_failed_discard_breaks_no_server(three):
+    alice = three["alice"]
+    check_own("alice", own_by_simple_query(alice))
+    for text in ("discard all", "deallocate all", "discard plans"):
+        alice.run("begin", "select 1")
+        alice.query("select 1/0")
+        alice.query(text)
+        alice.run("rollback")
+        alice.run("begin", "select 1")
+        alice.query(text)
+        alice.query("rollback")
+        for name, client in three.items():
+            check_own(name, own_by_simple_query(client))
+
+
+def test_ordinary_pipelines_are_not_refused(setting, three):
+    setting.world.change_catalog(
+        "create or replace function quiet(a int) returns int language plpgsql as"
+        " $$ begin return a; end $$")
+    alice = three["alice"]
+    parts = [part for n in range(4) for part in (
+        parse("", f"select quiet({n})"), bind("", ""), describe("P"), execute())]
+    alice.send(*parts, sync())
+    assert [row[0] for row in Answer(alice.until("Z")).rows] == ["0", "1", "2", "3"]
+    alice.run("discard all")

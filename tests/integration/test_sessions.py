@@ -244,6 +244,12 @@ def test_new_defaults_reach_every_server_of_the_pool():
     with World(SCHEMA, pool_size=2) as world, world.client() as old, world.client() as new:
         old.run("begin", "select now()")
         world.pg.run("alter role app set datestyle = 'German'")
+        # A second server may be there already; it is to be a new one.
+        world.pg.run("select pg_terminate_backend(pid) from pg_stat_activity"
+                     " where usename = 'app' and state = 'idle'")
+        with world.client(database="postern") as console:
+            eventually(lambda: all(row[3] != "idle" for row in console.rows("show servers")),
+                       "Postern's noticing")
         assert new.value("select current_setting('datestyle')") == "German, DMY"
         old.run("commit")
         for client in (old, new, old, new):
@@ -619,3 +625,19 @@ def test_a_role_that_was_rolled_back_is_nobodys(two):
         for _ in range(3):
             assert first.value("show work_mem") == before
             assert second.value("show work_mem") == before
+
+
+def test_literals_under_set_local_are_nobody_elses(two):
+    first, second = two
+    sql = "select extract(epoch from timestamptz '2024-02-01 00:00')::int"
+    for _ in range(2):
+        first.run("begin", "set local timezone = 'Asia/Tokyo'")
+        first.send(parse("s", sql), bind("", "s"), execute(), close("S", "s"), sync())
+        assert Answer(first.until("Z")).rows == [("1706713200",)]
+        first.run("commit")
+        second.send(parse("s", sql), bind("", "s"), execute(), close("S", "s"), sync())
+        assert Answer(second.until("Z")).rows == [("1706745600",)]
+        first.send(parse("", "set timezone = 'Asia/Tokyo'"), bind("", ""), execute(),
+                   parse("s", sql), bind("", "s"), execute(), close("S", "s"), sync())
+        assert Answer(first.until("Z")).rows == [("1706713200",)]
+        first.run("reset timezone")
