@@ -1016,7 +1016,7 @@ void session::resynchronise() {
             copy_in_ = false;
             send_to_server(out);
         } else {
-            cancel();
+            cancel([] {});
         }
         return;
     }

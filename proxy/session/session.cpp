@@ -256,11 +256,11 @@ void session::stop_wait_timer() {
     timer_.cancel();
 }
 
-void session::cancel() {
+void session::cancel(std::function<void()> delivered) {
     if (dressing_) {
         // The settings are nothing that the client knows of; its statement is refused after them.
         waiting_failed_ = "57014";
-        return;
+        return delivered();
     }
     if (server_ && running_) {
         server_->cancels->fetch_add(1);
@@ -269,8 +269,9 @@ void session::cancel() {
             database_->server,
             server_->pid,
             server_->secret,
-            [count = server_->cancels, weak = weak_from_this()] {
+            [count = server_->cancels, weak = weak_from_this(), delivered = std::move(delivered)] {
                 count->fetch_sub(1);
+                delivered();
                 // The server was held back from the pool until the signal had been sent.
                 if (const auto self = weak.lock()) {
                     if (self->server_ && !self->running_ && !self->dressing_) {
@@ -291,6 +292,7 @@ void session::cancel() {
         waiting_for_ = nullptr;
         resume();
     }
+    delivered();
 }
 
 void session::take_note(

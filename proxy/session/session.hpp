@@ -161,8 +161,9 @@ public:
     std::uint64_t id() const noexcept { return id_; }
     client_row row() const;
 
-    /// A CancelRequest with this session's key arrived.
-    void cancel();
+    /// A CancelRequest with this session's key arrived. `delivered` is called once, on this thread:
+    /// when PostgreSQL has been signalled, or when there is nothing to signal.
+    void cancel(std::function<void()> delivered);
 
     /// The catalog has been read: what ran without it may have done nothing to the session.
     void reconsider_pins();

@@ -61,19 +61,27 @@ std::size_t session::consume_startup(std::string_view bytes) {
     return used;
 }
 
+/// PostgreSQL says nothing either way and closes, and closes only once the signal has been sent:
+/// libpq waits for that before the client goes on, so that its next statement is not hit.
 void session::on_cancel_packet(const wire::startup_packet& packet) {
+    phase_ = phase::closing;
+    stop_wait_timer();
+    client_.want_read(false);
     const auto target = worker_.shared.cancels.find(packet.cancel_pid, packet.cancel_secret);
-    if (target) {
-        auto& home = *worker_.shared.workers[target->thread];
-        boost::asio::post(home.io, [&home, id = target->session] {
-            if (auto* found = home.find(id)) {
-                const auto keep_alive = found->shared_from_this();
-                found->cancel();
-            }
+    if (!target) return destroy();
+    auto delivered = [weak = weak_from_this(), &home = worker_] {
+        // On the thread of the session that was cancelled.
+        boost::asio::post(home.io, [weak] {
+            if (const auto self = weak.lock()) self->destroy();
         });
-    }
-    // PostgreSQL says nothing either way and closes.
-    end();
+    };
+    auto& there = *worker_.shared.workers[target->thread];
+    boost::asio::post(there.io, [&there, id = target->session, delivered = std::move(delivered)] {
+        auto* found = there.find(id);
+        if (found == nullptr) return delivered();
+        const auto keep_alive = found->shared_from_this();
+        found->cancel(delivered);
+    });
 }
 
 void session::on_startup_packet(const wire::startup_packet& packet) {

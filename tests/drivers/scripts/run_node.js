@@ -77,8 +77,12 @@ async function cancel(client) {
     query.on('end', () => resolve('ran to its end'));
   });
   client.query(query);
-  setTimeout(() => new Client(place).cancel(client, query), 300);
+  const canceller = new Client(place);
+  // The server closes it once the signal has been sent; until then a later statement could be hit.
+  const delivered = new Promise((resolve) => canceller.connection.once('end', resolve));
+  setTimeout(() => canceller.cancel(client, query), 300);
   show('cancelled', await ended);
+  await delivered;
   show('then', (await client.query("SELECT 'alive' AS state")).rows);
 }
 

@@ -247,13 +247,20 @@ void conversation::peer::hangs_up() {
     where_.run();
 }
 
-void conversation::peer::cancels() {
+conversation::peer conversation::peer::cancels() {
     std::string out;
     wire::write_cancel_request(out, key_, secret_);
-    const int fd = where_.connect_client();
-    REQUIRE(::send(fd, out.data(), out.size(), MSG_NOSIGNAL) > 0);
+    peer made{where_, where_.connect_client(), true};
+    REQUIRE(::send(made.fd_, out.data(), out.size(), MSG_NOSIGNAL) > 0);
     where_.run();
-    ::close(fd);
+    return made;
+}
+
+void conversation::let_cancels() {
+    holds_cancels_ = false;
+    for (const int fd : std::exchange(held_cancels_, {}))
+        ::close(fd);
+    run();
 }
 
 conversation::conversation(std::uint32_t pool_size) {
@@ -266,6 +273,7 @@ conversation::conversation(std::uint32_t pool_size) {
 }
 
 conversation::~conversation() {
+    let_cancels();
     shared_->workers.front()->stop_sessions(true);
     run();
     for (const auto& one : shared_->pools())
@@ -303,7 +311,8 @@ void conversation::welcome(int fd) {
     const auto packet = wire::peek_startup(first).packet;
     if (packet.kind == wire::startup_kind::cancel_request) {
         cancelled_.push_back(packet.cancel_pid);
-        ::close(fd);
+        held_cancels_.push_back(fd);
+        if (!holds_cancels_) let_cancels();
         return;
     }
     std::string out;

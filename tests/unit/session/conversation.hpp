@@ -43,8 +43,8 @@ public:
         /// the end of the stream.
         std::string hears();
         void hangs_up();
-        /// A cancel request with this client's key arrives.
-        void cancels();
+        /// A cancel request with this client's key arrives; the connection that brought it.
+        peer cancels();
 
     private:
         friend class conversation;
@@ -70,6 +70,9 @@ public:
 
     /// The pids that cancel requests have come for.
     const std::vector<std::int32_t>& cancelled() const noexcept { return cancelled_; }
+    /// From now on PostgreSQL takes its time over cancel requests, until it is let.
+    void hold_cancels() { holds_cancels_ = true; }
+    void let_cancels();
 
     coherence::version_table& versions() { return shared_->versions; }
     pool::pool::numbers pool() const;
@@ -86,6 +89,8 @@ private:
     int logged_in_ = -1;  // a server that server() has not returned yet
     std::int32_t next_pid_ = 100;
     std::vector<std::int32_t> cancelled_;
+    bool holds_cancels_ = false;
+    std::vector<int> held_cancels_;
     std::unique_ptr<shared_state> shared_;
 };
 

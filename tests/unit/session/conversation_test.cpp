@@ -202,6 +202,24 @@ TEST_SUITE("session/conversation") {
         CHECK(talk.pool().idle == 1);
     }
 
+    TEST_CASE("the connection of a cancel request ends when PostgreSQL has been signalled") {
+        conversation talk;
+        auto client = talk.login();
+        auto server = talk.server();
+        client.says("Q select pg_sleep(60)");
+        talk.hold_cancels();
+        auto canceller = client.cancels();
+        CHECK(canceller.hears().empty());
+        server.says("E 57014 canceling statement due to user request | Z I");
+        CHECK(client.hears() == "E 57014 canceling statement due to user request | Z I");
+        CHECK(canceller.hears().empty());
+        CHECK(talk.pool().idle == 0);
+        talk.let_cancels();
+        CHECK(canceller.hears() == "(gone)");
+        CHECK(talk.pool().idle == 1);
+        CHECK(client.cancels().hears() == "(gone)");
+    }
+
     TEST_CASE("what a Flush has left open is settled with its Sync") {
         conversation talk;
         auto client = talk.login();
@@ -314,8 +332,13 @@ TEST_SUITE("session/conversation") {
         client.says("Q deallocate all; select 1/0");
         server.says("C DEALLOCATE ALL | E 22012 division by zero | Z I");
         server.hears();
+        // What DEALLOCATE has dropped no failure brings back: the name is unknown, and what is
+        // prepared anew is made anew.
         client.says("B =s | E | S");
-        CHECK(server.hears() == "P postern_2=select 1 | B =postern_2 | E | S");
+        CHECK(server.hears() == "B =s | E | S");
+        server.says("E 26000 prepared statement \"s\" does not exist | Z I");
+        client.says("P s=select 1 | S");
+        CHECK(server.hears() == "P postern_2=select 1 | S");
     }
 
     TEST_CASE("UNLISTEN that may be rolled back does not free the server") {
