@@ -2,7 +2,7 @@
 //
 // Asio re-arms its registration with a system call for every wait. Clients and servers of a proxy
 // are always waited for, so they are registered once, level-triggered, with an epoll of their own;
-// Asio waits for that epoll alone, and a round of events costs it one wake-up. bench/README.md has
+// Asio waits for that epoll alone, and a run of events costs it one wake-up. bench/README.md has
 // figures.
 
 #pragma once
@@ -46,8 +46,9 @@ public:
 private:
     friend class channel;
     struct waiter;
-    /// Bounds the time between two looks at Asio's own queue (timers, posts, Redis).
     static constexpr int events_per_round = 128;
+    /// Bounds the time between two looks at Asio's own queue (timers, posts, Redis).
+    static constexpr int events_between_looks = 128;
 
     /// What channels hold on to: at the process's end some of them go after their poller.
     struct core {
@@ -59,7 +60,8 @@ private:
     };
 
     void arm();
-    void dispatch_round();
+    /// Handles the events that are there; how many they were, or less than 1.
+    int dispatch_round();
 
     boost::asio::io_context& io_;
     std::shared_ptr<core> core_ = std::make_shared<core>();

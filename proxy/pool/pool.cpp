@@ -13,6 +13,13 @@ namespace postern::pool {
 
 namespace asio = boost::asio;
 
+namespace {
+
+/// A server is looked at before it is lent unless it has been idle for less than this.
+constexpr std::int64_t trusted_for_ns = 1'000'000;
+
+}  // namespace
+
 /// One thread's idle servers. While a server lies here it is watched: PostgreSQL has nothing to say
 /// to an idle session, so whatever arrives (an end of file, FATAL 57P01, a reload's
 /// ParameterStatus) ends it before it could be taken for the answer to the next client's statement.
@@ -47,17 +54,25 @@ pool::pool(std::string database, connect_request how, std::vector<poller*> polle
 pool::~pool() = default;
 
 bool pool::wanted_back(const server& one) const {
-    const auto lifetime_ns = std::chrono::nanoseconds{how_.limits.lifetime}.count();
-    return one.link.is_open() && one.generation == generation_.load() &&
-           now() - one.connected_at < lifetime_ns;
+    return is_wanted(one, now());
 }
 
-server_ptr pool::checkout(
-    std::size_t thread,
-    const settings_map_ptr& wanted,
-    std::function<void(grant)> when_granted,
-    wait_ticket& ticket) {
-    ticket.number = 0;
+bool pool::is_wanted(const server& one, monotonic_ns at) const {
+    const auto lifetime_ns = std::chrono::nanoseconds{how_.limits.lifetime}.count();
+    return one.link.is_open() && one.generation == generation_.load() &&
+           at - one.connected_at < lifetime_ns;
+}
+
+/// It may have died since the last round of events; one that answered a moment ago is not asked.
+bool pool::may_be_lent(server& one) const {
+    const auto at = now();
+    if (!is_wanted(one, at)) return false;
+    if (at - one.idle_since < trusted_for_ns) return true;
+    char byte = 0;
+    return one.link.receive(&byte, 1).state == channel::io_state::would_block;
+}
+
+server_ptr pool::checkout(std::size_t thread, const settings_map_ptr& wanted) {
     auto& shelf = *shelves_[thread];
     while (waiting_.load() == 0 && !shelf.servers.empty()) {
         auto chosen = std::prev(shelf.servers.end());
@@ -70,13 +85,14 @@ server_ptr pool::checkout(
         auto lent = std::move(*chosen);
         shelf.servers.erase(chosen);
         shelf.count.store(shelf.servers.size());
-        // It may have died since the last round of events.
-        char byte = 0;
-        const bool silent = lent->link.receive(&byte, 1).state == channel::io_state::would_block;
-        if (silent && wanted_back(*lent)) return lent;
+        if (may_be_lent(*lent)) return lent;
         lent.reset();
         lost();
     }
+    return nullptr;
+}
+
+void pool::wait(std::size_t thread, std::function<void(grant)> when_granted, wait_ticket& ticket) {
     {
         const std::scoped_lock lock{mutex_};
         ticket.number = next_number_++;
@@ -85,7 +101,6 @@ server_ptr pool::checkout(
     }
     maybe_connect(thread);
     ask_others(thread);
-    return nullptr;
 }
 
 void pool::cancel(wait_ticket& ticket) {

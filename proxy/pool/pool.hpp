@@ -44,14 +44,13 @@ public:
     const std::string& user() const noexcept { return how_.who.user; }
     const connect_request& how() const noexcept { return how_; }
 
-    /// Lends an idle server of this thread at once, or null; then `when_granted` is called later,
-    /// on this thread, once, unless cancel() comes first. A server that wears `wanted` is
-    /// preferred. `ticket` receives the place in the queue when null is returned.
-    server_ptr checkout(
-        std::size_t thread,
-        const settings_map_ptr& wanted,
-        std::function<void(grant)> when_granted,
-        wait_ticket& ticket);
+    /// Lends an idle server of this thread at once, or null: then wait() for one. A server that
+    /// wears `wanted` is preferred.
+    server_ptr checkout(std::size_t thread, const settings_map_ptr& wanted);
+
+    /// Queues for a server: `when_granted` is called later, on this thread, once, unless cancel()
+    /// comes first. `ticket` receives the place in the queue.
+    void wait(std::size_t thread, std::function<void(grant)> when_granted, wait_ticket& ticket);
 
     /// Leaves the queue. The callback is not called afterwards.
     void cancel(wait_ticket& ticket);
@@ -118,6 +117,8 @@ private:
     void ask_others(std::size_t thread);
     void donate(std::size_t thread);
     bool wanted_back(const server& one) const;
+    bool is_wanted(const server& one, monotonic_ns at) const;
+    bool may_be_lent(server& one) const;
     std::optional<waiter> next_waiter();
     void put_on_shelf(std::size_t thread, server_ptr returned);
 

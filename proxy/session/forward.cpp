@@ -37,10 +37,13 @@ void append_unique(std::vector<coherence::tag>& into, const std::vector<coherenc
 bool session::have_server() {
     if (server_) return true;
     if (waiting_for_ != nullptr) return false;
+    if (auto lent = pool_->checkout(worker_.number, context_.now().settings)) {
+        adopt_server(std::move(lent));
+        return true;
+    }
     const auto number = ++wait_number_;
-    auto lent = pool_->checkout(
+    pool_->wait(
         worker_.number,
-        context_.now().settings,
         [weak = weak_from_this(), &home = worker_, from = pool_, number](pool::grant given) {
             const auto self = weak.lock();
             if (self != nullptr && !self->destroyed_ && self->wait_number_ == number &&
@@ -50,13 +53,9 @@ bool session::have_server() {
             if (given.lent) from->give_back(home.number, std::move(given.lent));
         },
         wait_ticket_);
-    if (lent == nullptr) {
-        waiting_for_ = "server";
-        start_wait_timer(database_->pool.wait_timeout, &session::on_wait_expired);
-        return false;
-    }
-    adopt_server(std::move(lent));
-    return true;
+    waiting_for_ = "server";
+    start_wait_timer(database_->pool.wait_timeout, &session::on_wait_expired);
+    return false;
 }
 
 void session::adopt_server(pool::server_ptr lent) {
