@@ -13,6 +13,7 @@
 #include <fmt/format.h>
 
 #include <algorithm>
+#include <span>
 
 namespace postern::session {
 
@@ -30,6 +31,17 @@ void append_field(std::string& out, std::string_view field) {
     const auto size = static_cast<std::uint32_t>(field.size());
     out.append(reinterpret_cast<const char*>(&size), sizeof size);
     out.append(field);
+}
+
+constexpr std::string_view cache_setting = "postern.cache";
+
+void render_text_columns(std::span<const wire::field_description> named, std::string& out) {
+    std::vector<wire::field_description> fields{named.begin(), named.end()};
+    for (auto& field : fields) {
+        field.type = 25;  // text
+        field.type_size = -1;
+    }
+    wire::write_row_description(out, fields);
 }
 
 bool changes_settings(const sql::text_facts& facts) {
@@ -99,7 +111,8 @@ session::step session::answer_locally(bool& answered) {
             if (was_open && place == transaction_place::none) read_committed = false;
             continue;
         }
-        if (is_local_setting(one) && place != transaction_place::failed) continue;
+        const bool ours = is_local_setting(one) || shows_own_setting(*one.plan->analysis->facts);
+        if (ours && place != transaction_place::failed) continue;
         const auto where = look_up(one, place, read_committed);
         if (where == source::later) return step::waiting;
         all_here &= where == source::here;
@@ -176,7 +189,7 @@ std::optional<session::refused> session::refusal_of_setting(
     const sql::setting_change& change,
     bool several) const {
     if (is_postern_setting(change.name)) {
-        if (change.name != "postern.cache") {
+        if (change.name != cache_setting) {
             return refused{
                 "42704",
                 fmt::format("unrecognized configuration parameter \"{}\"", change.name)};
@@ -298,6 +311,13 @@ bool session::is_local_setting(const execution& one) const {
         return is_postern_setting(change.name) ||
                identity::is_variable(settings_->identity, change.name);
     });
+}
+
+/// SHOW postern.cache. PostgreSQL knows nothing of it.
+bool session::shows_own_setting(const sql::text_facts& facts) {
+    if (!facts.understood || facts.statements.size() != 1) return false;
+    const auto& only = facts.statements.front();
+    return only.kind == sql::statement_kind::show && only.object_name == cache_setting;
 }
 
 /// Why the answer may not come from the cache, as far as the session can tell.
@@ -501,8 +521,9 @@ void session::render_message(const wire::message& message, std::size_t& next, st
     case 'D':
         (void)wire::read_target(message.body, target_);
         if (target_.kind == 'S') {
-            wire::write_parameter_description(out, {});
-            return wire::write_no_data(out);
+            const auto& statement = target_.name.empty() ? unnamed_
+                                                         : statements_.find(target_.name)->second;
+            return render_statement_description(*statement, out);
         }
         return render_description(executions_[rendered_bind_], out);
     case 'E': return render_execution(executions_[next++], false, out);
@@ -538,18 +559,30 @@ void session::render_description(const execution& one, std::string& out) {
         return;
     }
     const auto* facts = one.plan->single();
-    if (facts == nullptr || !facts->only_set_config) return wire::write_no_data(out);
-    std::vector<wire::field_description> fields;
-    for (std::size_t i = 0; i < one.settings.size(); ++i) {
-        wire::field_description field;
-        field.name = i < facts->output_names.size() ? std::string_view{facts->output_names[i]}
-                                                    : "set_config";
-        field.type = 25;  // text
-        field.type_size = -1;
-        field.format = result_format(one, i);
-        fields.push_back(field);
+    if (facts == nullptr) return wire::write_no_data(out);
+    std::vector<wire::field_description> columns;
+    const auto add = [&](std::string_view name) {
+        auto& column = columns.emplace_back();
+        column.name = name;
+        column.format = result_format(one, columns.size() - 1);
+    };
+    if (shows_own_setting(*one.plan->analysis->facts)) add(cache_setting);
+    for (std::size_t i = 0; facts->only_set_config && i < one.settings.size(); ++i) {
+        const bool named = i < facts->output_names.size();
+        add(named ? std::string_view{facts->output_names[i]} : "set_config");
     }
-    wire::write_row_description(out, fields);
+    if (columns.empty()) return wire::write_no_data(out);
+    render_text_columns(columns, out);
+}
+
+/// Of a statement that is_describable().
+void session::render_statement_description(const prepared_statement& statement, std::string& out)
+    const {
+    wire::write_parameter_description(out, {});
+    if (!shows_own_setting(*statement.analysis->facts)) return wire::write_no_data(out);
+    wire::field_description column;
+    column.name = cache_setting;
+    render_text_columns({&column, 1}, out);
 }
 
 std::int16_t session::result_format(const execution& one, std::size_t column) const {
@@ -576,6 +609,11 @@ void session::render_execution(execution& one, bool with_description, std::strin
             row.emplace_back(change.value);
         wire::write_data_row(out, row);
         return wire::write_command_complete(out, "SELECT 1");
+    }
+    if (shows_own_setting(*one.plan->analysis->facts)) {
+        if (with_description) render_description(one, out);
+        const std::optional<std::string_view> value = context_.now().cache_bypass ? "bypass" : "on";
+        wire::write_data_row(out, {&value, 1});
     }
     wire::write_command_complete(out, facts->command_tag);
     note_local(one);

@@ -299,7 +299,8 @@ bool session::classify_message(const wire::message& message) {
         if (wire::read_target(message.body, target_) != wire::errc::ok) return false;
         if (target_.kind == 'S' || !target_.name.empty() || bound_ == nullptr) {
             const auto statement = target_.kind == 'S' ? find_statement(target_.name) : nullptr;
-            // BEGIN and its like have neither parameters nor rows: those can be described here.
+            // BEGIN and its like have neither parameters nor rows, and what we show is known: those
+            // can be described here.
             if (statement == nullptr || !is_describable(*statement)) batch_local_ = false;
         }
         return true;
@@ -326,7 +327,7 @@ bool session::is_describable(const prepared_statement& statement) const {
     if (!facts.understood || facts.statements.size() != 1) return false;
     const auto kind = facts.statements.front().kind;
     return kind == sql::statement_kind::begin || kind == sql::statement_kind::commit ||
-           kind == sql::statement_kind::rollback;
+           kind == sql::statement_kind::rollback || shows_own_setting(facts);
 }
 
 /// The Bind of this portal in this request, or null.

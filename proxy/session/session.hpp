@@ -275,6 +275,7 @@ private:
     bool parameters_are_constant(const execution& one) const;
     bool is_local_control(const execution& one, transaction_place place) const;
     bool is_local_setting(const execution& one) const;
+    static bool shows_own_setting(const sql::text_facts& facts);
     static transaction_place place_after(const execution& one, transaction_place place);
     struct refused {
         std::string sqlstate;
@@ -301,6 +302,7 @@ private:
     void render_message(const wire::message& message, std::size_t& next, std::string& out);
     void render_execution(execution& one, bool with_description, std::string& out);
     void render_description(const execution& one, std::string& out);
+    void render_statement_description(const prepared_statement& statement, std::string& out) const;
     void perform_locally(const execution& one);
     void set_locally(const sql::setting_change& change);
     void note_local(const execution& one);

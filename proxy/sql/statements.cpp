@@ -138,6 +138,7 @@ void collector::transaction(const tree_message& message) {
 void collector::show(const tree_message& message) {
     facts_.kind = statement_kind::show;
     facts_.object_name = lower(as<PgQuery__VariableShowStmt>(message).name);
+    facts_.command_tag = "SHOW";
 }
 
 /// SET CONSTRAINTS may run deferred triggers here and now.

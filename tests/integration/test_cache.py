@@ -530,6 +530,19 @@ def test_a_session_goes_past_the_cache(world, client):
     assert_hits(world, client, sql)
 
 
+def test_a_session_can_ask_whether_it_goes_past_the_cache(world, client):
+    assert client.value("show postern.cache") == "on"
+    client.run("begin", "set postern.cache = bypass")
+    client.send(parse("asks", "show postern.cache"), describe("S", "asks"), sync())
+    client.expect("1 t T Z")
+    client.send(bind("", "asks"), describe("P", ""), execute(), sync())
+    answer = Answer(client.until("Z"))
+    assert [message.tag for message in answer.messages] == ["2", "T", "D", "C", "Z"]
+    assert answer.rows == [("bypass",)] and answer.tags == ["SHOW"]
+    client.run("rollback")
+    assert client.value("show postern.cache") == "on"
+
+
 @pytest.mark.parametrize("sql", [
     "select now() from item", "select current_date", "select random() from item limit 1",
     "select clock_timestamp()", "select 'now'::timestamptz", "select 'today'::date",

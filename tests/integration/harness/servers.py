@@ -297,7 +297,7 @@ def postern_program():
     """The program under test: $POSTERN, or the release build of this tree."""
     given = os.environ.get("POSTERN")
     if given:
-        return pathlib.Path(given)
+        return pathlib.Path(given).resolve()
     return pathlib.Path(__file__).resolve().parents[3] / "build" / "release" / "postern"
 
 
