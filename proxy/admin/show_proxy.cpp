@@ -66,7 +66,7 @@ std::vector<cell> peer_cells(const peer& one, const char* type) {
         one.id,
         one.link,
         one.remote_pid,
-        "",
+        one.tls,
         one.application_name};
 }
 

@@ -102,6 +102,7 @@ loaded_configuration read_configuration(const std::string& path) {
         section top{all.found, {path, "", ""}, *root, root->Mark()};
         read_listeners(top, into.session);
         read_admin(top, into);
+        read_client_tls(top, into.session);
         read_pools_and_databases(top, into.session);
         read_users(top, into.session);
         read_identity(top, into.session);

@@ -15,6 +15,7 @@ namespace postern::cli {
 void read_listeners(section& top, session::settings& into);
 void read_admin(section& top, configuration& into);
 void read_pools_and_databases(section& top, session::settings& into);
+void read_client_tls(section& top, session::settings& into);
 void read_users(section& top, session::settings& into);
 void read_identity(section& top, session::settings& into);
 void read_cache(section& top, configuration& into);

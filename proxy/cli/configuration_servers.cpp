@@ -36,6 +36,11 @@ std::uint32_t number_of(const session::database& one) {
     return known.emplace(place, next).first->second;
 }
 
+void read_file_name(section& from, std::string_view key, std::string& into) {
+    from.text(key, into);
+    if (!into.empty()) into = beside(from.where().file, into);
+}
+
 void read_pool(section& from, pool::settings& into) {
     from.number("size", into.size, 1, 10000);
     from.choice<pool::pool_mode>(
@@ -49,7 +54,39 @@ void read_pool(section& from, pool::settings& into) {
     from.number("prepared_statements", into.prepared_statements_max, 0, 100'000);
 }
 
+using pool::tls_mode;
+
+void read_upstream_tls(section& from, pool::upstream_tls& into) {
+    from.choice<tls_mode>(
+        "mode",
+        into.mode,
+        {{"disable", tls_mode::disable},
+         {"prefer", tls_mode::prefer},
+         {"require", tls_mode::require},
+         {"verify-ca", tls_mode::verify_ca},
+         {"verify-full", tls_mode::verify_full}});
+    read_file_name(from, "root_ca", into.files.root_ca);
+    read_file_name(from, "certificate", into.files.certificate);
+    read_file_name(from, "key", into.files.key);
+    using verification = auth::tls_context::verification;
+    into.files.verify = into.mode == tls_mode::verify_full ? verification::full
+                        : into.mode == tls_mode::verify_ca ? verification::ca
+                                                           : verification::none;
+    if (into.files.verify != verification::none && into.files.root_ca.empty())
+        return from.refuse("mode", "verifies the server, which needs root_ca");
+    if (into.files.certificate.empty() != into.files.key.empty())
+        return from.refuse_whole("needs certificate and key together, or neither");
+    if (into.mode == tls_mode::disable) return;
+    auto made = auth::tls_context::towards_servers(into.files);
+    if (!made) return from.refuse_whole(made.error().message);
+    into.context = std::move(*made);
+}
+
 void read_database(section& from, session::database& into) {
+    {
+        auto tls = from.child("tls");
+        read_upstream_tls(tls, into.server.tls);
+    }
     from.text("host", into.server.host);
     from.number("port", into.server.port, 1, 65535);
     from.text("dbname", into.server.database);
@@ -106,6 +143,21 @@ void read_pools_and_databases(section& top, session::settings& into) {
     if (!top.has("databases")) {
         top.refuse("databases", "is missing: at least one has to be listed");
     }
+}
+
+void read_client_tls(section& top, session::settings& into) {
+    auto from = top.child("tls");
+    from.choice<bool>("mode", into.tls_required, {{"allow", false}, {"require", true}});
+    auth::tls_context::server_files files;
+    read_file_name(from, "certificate", files.certificate);
+    read_file_name(from, "key", files.key);
+    read_file_name(from, "client_ca", files.client_ca);
+    if (!from.present()) return;
+    if (files.certificate.empty() || files.key.empty())
+        return from.refuse_whole("needs certificate and key");
+    auto made = auth::tls_context::towards_clients(files);
+    if (!made) return from.refuse_whole(made.error().message);
+    into.tls = std::move(*made);
 }
 
 void read_cache(section& top, configuration& into) {

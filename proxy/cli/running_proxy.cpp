@@ -110,6 +110,7 @@ std::vector<admin::peer> running_proxy::clients() const {
         if (one.server_pid != 0) row.link = fmt::format("s{}", one.server_pid);
         row.application_name = one.application_name;
         row.pin = one.pin;
+        row.tls = one.tls;
         rows.push_back(std::move(row));
     }
     return rows;

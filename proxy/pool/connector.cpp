@@ -4,6 +4,7 @@
 #include "base/clock.hpp"
 #include "base/metrics.hpp"
 #include "pool/dial.hpp"
+#include "pool/tls_opening.hpp"
 #include "wire/backend.hpp"
 #include "wire/frontend.hpp"
 
@@ -44,8 +45,8 @@ constexpr std::size_t defaults_count = 4;
 
 /// The login of one server.
 ///
-///   dialling ─▶ authenticating ─▶ reporting (ParameterStatus … ReadyForQuery) ─▶ asking defaults
-///   ─▶ done
+///   dialling ─▶ TLS, where it is wanted ─▶ authenticating ─▶ reporting (ParameterStatus …
+///   ReadyForQuery) ─▶ asking defaults ─▶ done
 class connector final : public socket_handler, public std::enable_shared_from_this<connector> {
 public:
     connector(poller& where, connect_request request, std::function<void(connect_outcome)> done)
@@ -65,6 +66,7 @@ public:
 
     void on_readable() override {
         const auto keep_alive = shared_from_this();
+        if (opening_.is_under_way()) return opened(opening_.go_on());
         std::array<char, 16384>
             buffer;  // NOLINT(cppcoreguidelines-pro-type-member-init): filled below
         const auto got = server_->link.receive(buffer.data(), buffer.size());
@@ -93,7 +95,10 @@ public:
         if (server_ != nullptr) server_->inbox.erase(0, used);
     }
 
-    void on_writable() override {}
+    void on_writable() override {
+        const auto keep_alive = shared_from_this();
+        if (opening_.is_under_way()) opened(opening_.go_on());
+    }
 
 private:
     void on_connected(int fd, const std::string& error) {
@@ -106,6 +111,12 @@ private:
             if (const auto self = weak.lock())
                 self->fail({"08006", "timeout expired while logging in"});
         });
+        opened(opening_.start(server_->link, request_.where));
+    }
+
+    void opened(tls_opening::state how) {
+        if (how == tls_opening::state::under_way) return;
+        if (how == tls_opening::state::failed) return fail({"08006", opening_.error()});
         const std::array<std::pair<std::string_view, std::string_view>, 2> parameters{{
             {"user", request_.who.user},
             {"database", request_.where.database},
@@ -282,6 +293,7 @@ private:
     std::function<void(connect_outcome)> done_;
     asio::steady_timer timer_;
     server_ptr server_;
+    tls_opening opening_;
     std::optional<auth::scram_client> scram_;
     server_defaults defaults_;
     bool authenticated_ = false;
@@ -309,6 +321,7 @@ public:
         , timer_{events.io()} {}
 
     void start(const upstream& where, std::int32_t pid, const std::string& secret) {
+        where_ = where;
         wire::write_cancel_request(packet_, pid, secret);
         // The lambda keeps us alive: nobody else does.
         dial(
@@ -319,23 +332,32 @@ public:
                 if (fd < 0 || !error.empty()) return self->finish();
                 self->link_ = std::make_unique<channel>(self->poller_, fd, *self);
                 self->self_ = self;
-                self->link_->send(self->packet_);
                 self->timer_.expires_after(std::chrono::seconds{5});
                 self->timer_.async_wait([self](const boost::system::error_code& failed) {
                     if (!failed) self->finish();
                 });
+                self->opened(self->opening_.start(*self->link_, self->where_));
             },
             shared_from_this());
     }
 
     void on_readable() override {
         const auto keep_alive = shared_from_this();
+        if (opening_.is_under_way()) return opened(opening_.go_on());
         char byte = 0;
         if (link_->receive(&byte, 1).state == channel::io_state::closed) finish();
     }
-    void on_writable() override {}
+    void on_writable() override {
+        const auto keep_alive = shared_from_this();
+        if (opening_.is_under_way()) opened(opening_.go_on());
+    }
 
 private:
+    void opened(tls_opening::state how) {
+        if (how == tls_opening::state::done) link_->send(packet_);
+        if (how == tls_opening::state::failed) finish();
+    }
+
     void finish() {
         timer_.cancel();
         link_.reset();
@@ -346,6 +368,8 @@ private:
     poller& poller_;
     std::function<void()> done_;
     asio::steady_timer timer_;
+    upstream where_;
+    tls_opening opening_;
     std::string packet_;
     std::unique_ptr<channel> link_;
     std::shared_ptr<canceller> self_;

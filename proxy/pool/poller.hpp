@@ -7,11 +7,14 @@
 
 #pragma once
 
+#include "auth/tls.hpp"
+
 #include <array>
 #include <cstdint>
 #include <memory>
 #include <string_view>
 #include <sys/epoll.h>
+#include <vector>
 
 namespace boost::asio {
 class io_context;
@@ -56,19 +59,28 @@ private:
         std::array<epoll_event, events_per_round> events{};
         int ready = 0;
         int done = 0;
+        /// Channels whose TLS may hold bytes that were received already: no event tells of them.
+        std::vector<channel*> reminded;
+        bool dispatching = false;
+        poller* owner = nullptr;  // null once it is gone
         void forget(const channel* gone) noexcept;
+        void remind(channel* of);
     };
 
     void arm();
+    void dispatch();
+    void dispatch_soon();
     /// Handles the events that are there; how many they were, or less than 1.
     int dispatch_round();
+    int dispatch_reminded();
 
     boost::asio::io_context& io_;
     std::shared_ptr<core> core_ = std::make_shared<core>();
     std::unique_ptr<waiter> waiter_;
 };
 
-/// A connected, non-blocking stream socket, registered with a poller, owned.
+/// A connected, non-blocking stream socket, registered with a poller, owned; with TLS on it or not,
+/// which those who receive and send need not know.
 ///
 /// Nothing here throws or blocks. After close() all calls but the destructor do nothing.
 class channel {
@@ -89,6 +101,16 @@ public:
     io_result receive(char* into, std::size_t size) noexcept;
     /// Sends as much as the socket takes at once.
     io_result send(std::string_view bytes) noexcept;
+
+    /// Everything from now on is TLS. REQUIRES: no byte of it has been received yet.
+    void secure(std::unique_ptr<auth::tls_stream> by) noexcept { tls_ = std::move(by); }
+    /// Null: none.
+    const auth::tls_stream* tls() const noexcept { return tls_.get(); }
+    /// Of the side that connected, before anything is sent. would_block: again when on_readable or
+    /// on_writable is called.
+    io_result handshake() noexcept;
+    /// The first byte that has come, which stays there; 0 when none has.
+    char peek() const noexcept;
 
     /// Whether on_readable is wanted; true at first. Switched off for back-pressure.
     void want_read(bool wanted) noexcept;
@@ -112,11 +134,18 @@ public:
 private:
     friend class poller;
     void update(std::uint32_t wanted) noexcept;
+    void register_interest() noexcept;
+    io_result receive_secured(char* into, std::size_t size) noexcept;
+    io_result send_secured(std::string_view bytes) noexcept;
+    void needs_write_to_read(bool needed) noexcept;
 
     std::shared_ptr<poller::core> core_;  // null: polled by nobody
     int fd_;
     socket_handler* handler_;
     std::uint32_t interest_ = 0;
+    std::unique_ptr<auth::tls_stream> tls_;
+    bool has_more_ = false;          // received by TLS, but not by us
+    bool reads_by_writing_ = false;  // TLS has to send before it can go on receiving
 };
 
 }  // namespace postern::pool

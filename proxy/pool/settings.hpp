@@ -2,11 +2,23 @@
 
 #pragma once
 
+#include "auth/tls.hpp"
+
 #include <chrono>
 #include <cstdint>
 #include <string>
 
 namespace postern::pool {
+
+/// libpq's sslmode, but for allow.
+enum class tls_mode : std::uint8_t { disable, prefer, require, verify_ca, verify_full };
+
+/// TLS towards a database's servers. Over Unix sockets there is none, as with libpq.
+struct upstream_tls {
+    tls_mode mode = tls_mode::disable;
+    auth::tls_context::client_files files;  ///< for those connections that libpq makes
+    auth::tls_context_ptr context;          ///< null when `mode` is disable
+};
 
 enum class pool_mode : std::uint8_t { transaction, session };
 
@@ -16,6 +28,7 @@ struct upstream {
         "127.0.0.1";  ///< a name, an address, or a folder beginning with '/' for a Unix socket
     std::uint16_t port = 5432;
     std::string database;  ///< the name at PostgreSQL
+    upstream_tls tls = {};
 };
 
 /// How to log in there as one user.

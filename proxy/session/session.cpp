@@ -63,10 +63,13 @@ session::~session() {
 
 void session::on_client_readable() {
     const auto keep_alive = shared_from_this();
+    if (!std::exchange(looked_for_tls_, true)) look_for_direct_tls();
     auto& scratch = worker_.scratch;
     const auto got = client_.receive(scratch.data(), scratch.size());
     if (got.state == pool::channel::io_state::would_block) return;
     if (got.state == pool::channel::io_state::closed) {
+        if (phase_ == phase::startup && client_.tls() != nullptr && !client_.tls()->error().empty())
+            log::info("client {} {}: TLS failed: {}", id_, address_, client_.tls()->error());
         // The client may only have closed its sending side: what it asked for is still answered,
         // as PostgreSQL does. A client that is gone altogether shows when something is sent to it.
         if (std::exchange(half_closed_, true)) return client_vanished();
@@ -332,6 +335,7 @@ client_row session::row() const {
     }
     if (!out.pin.empty() && !pin_detail_.empty()) out.pin += ": " + pin_detail_;
     out.server_pid = server_ ? server_->pid : 0;
+    if (client_.tls() != nullptr) out.tls = client_.tls()->description();
     out.connected_ns = at - connected_at_;
     out.request_ns = running_ ? at - running_->started_at : 0;
     return out;

@@ -234,7 +234,11 @@ private:
     std::size_t consume_startup(std::string_view bytes);
     std::size_t consume_authentication(std::string_view bytes);
     void on_startup_packet(const wire::startup_packet& packet);
+    bool on_encryption_request(const wire::startup_packet& packet, bool more_follows);
     void on_cancel_packet(const wire::startup_packet& packet);
+    void begin_tls();
+    bool is_local() const noexcept { return address_ == "unix"; }
+    void look_for_direct_tls();
     void read_startup_parameters(const wire::startup_packet& packet);
     bool choose_database(std::string_view name);
     void authenticate();
@@ -489,6 +493,11 @@ private:
     bool dirty_catalog_ = false;
     bool identity_injected_ = false;  // the server's transaction carries the identity in force
     bool identity_was_sent_ = false;  // an earlier one may: then even an empty one must replace it
+
+    bool looked_for_tls_ = false;  // at the very first byte
+    bool tls_is_direct_ = false;   // without SSLRequest in front
+    bool tls_was_asked_ = false;   // by SSLRequest
+    bool gss_was_asked_ = false;   // by GSSENCRequest
 
     // Its server.
     events server_events_;

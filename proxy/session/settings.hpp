@@ -53,6 +53,9 @@ enum class rls_mode : std::uint8_t { optional, required };
 /// One immutable version of everything that a reload may change; swapped as a whole.
 struct settings {
     std::vector<listener> listeners;
+    /// Null: clients that ask for TLS are told that there is none.
+    auth::tls_context_ptr tls;
+    bool tls_required = false;  ///< of clients that come over TCP
     std::vector<database> databases;
     /// "*" in `databases`' name position is not supported: every database is listed.
     std::unordered_map<std::string, user> users;

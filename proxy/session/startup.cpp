@@ -38,6 +38,12 @@ std::string welcome_key(const pool::pool& servers, const pool::settings_map& set
 
 std::size_t session::consume_startup(std::string_view bytes) {
     std::size_t used = 0;
+    // The application protocol is known once the handshake is over, as it is when bytes arrive.
+    if (tls_is_direct_ && client_.tls()->alpn() != auth::alpn_protocol) {
+        log::info("client {} {}: direct TLS without ALPN \"postgresql\"", id_, address_);
+        end();
+        return bytes.size();
+    }
     while (phase_ == phase::startup && used < bytes.size()) {
         const auto next = wire::peek_startup(bytes.substr(used));
         if (next.state == wire::frame_state::incomplete) break;
@@ -50,15 +56,63 @@ std::size_t session::consume_startup(std::string_view bytes) {
         switch (next.packet.kind) {
         case wire::startup_kind::ssl_request:
         case wire::startup_kind::gssenc_request:
-            // Answered "no", so bytes behind it are the plain text that they are, as PostgreSQL
-            // does.
-            send_to_client("N");
+            if (!on_encryption_request(next.packet, used < bytes.size())) return bytes.size();
             break;
         case wire::startup_kind::cancel_request: on_cancel_packet(next.packet); return bytes.size();
         case wire::startup_kind::startup: on_startup_packet(next.packet); break;
         }
     }
     return used;
+}
+
+/// A connection that begins with a TLS record (PostgreSQL 17's sslnegotiation=direct).
+void session::look_for_direct_tls() {
+    constexpr char handshake_record = 0x16;
+    if (settings_->tls == nullptr || client_.peek() != handshake_record) return;
+    tls_is_direct_ = true;
+    begin_tls();
+}
+
+void session::begin_tls() {
+    client_.secure(auth::tls_stream::accept(settings_->tls, client_.fd()));
+}
+
+/// Each may be asked for once, and neither within TLS; then they are what any other unknown version
+/// of the protocol is. False: the session is ending.
+bool session::on_encryption_request(const wire::startup_packet& packet, bool more_follows) {
+    const bool ssl = packet.kind == wire::startup_kind::ssl_request;
+    bool& asked = ssl ? tls_was_asked_ : gss_was_asked_;
+    if (asked || client_.tls() != nullptr) {
+        const auto code = ssl ? wire::ssl_request_code : wire::gssenc_request_code;
+        fail_client(
+            "FATAL",
+            "0A000",
+            fmt::format(
+                "unsupported frontend protocol {}.{}: server supports 3.0 to 3.0",
+                code >> 16,
+                code & 0xffff));
+        end();
+        return false;
+    }
+    asked = true;
+    if (!ssl || is_local() || settings_->tls == nullptr) {
+        // Bytes behind a "no" are the plain text that they are.
+        send_to_client("N");
+        return true;
+    }
+    if (more_follows) {
+        // They would be taken for something that came encrypted (CVE-2021-23214).
+        protocol_violation("received unencrypted data after SSL request");
+        return false;
+    }
+    send_to_client("S");
+    if (!out_.empty()) {
+        // A socket that takes no single byte; it must not follow within TLS.
+        end();
+        return false;
+    }
+    begin_tls();
+    return true;
 }
 
 /// PostgreSQL says nothing either way and closes, and closes only once the signal has been sent:
@@ -94,6 +148,10 @@ void session::on_startup_packet(const wire::startup_packet& packet) {
         // PostgreSQL 15 names its whole version here, not the minor one alone.
         wire::write_negotiate_protocol_version(out, wire::protocol_3_0, unknown);
         send_to_client(out);
+    }
+    if (settings_->tls_required && client_.tls() == nullptr && !is_local()) {
+        fail_client("FATAL", "28000", "connections over TCP must use TLS (tls.mode: require)");
+        return end();
     }
     read_startup_parameters(packet);
     if (phase_ != phase::startup) return;

@@ -70,6 +70,7 @@ struct client_row {
     std::string address;
     std::string state;  ///< active, waiting, idle, idle in transaction
     std::string pin;    ///< cause, empty when not pinned
+    std::string tls;    ///< version and cipher, empty without
     std::int32_t server_pid = 0;
     std::int64_t connected_ns = 0;  ///< since when, as an age
     std::int64_t request_ns = 0;    ///< age of the request under way, 0: none

@@ -14,6 +14,7 @@ import hmac
 import os
 import re
 import socket
+import ssl
 import struct
 
 TIMEOUT = 15.0
@@ -382,6 +383,26 @@ class Client:
                 pass
 
     # --- startup ---
+
+    def begin_tls(self, authority=None, certificate=None, alpn=()):
+        """TLS from here on. Without an authority the server is not checked; `certificate` is our
+        own, and its key."""
+        context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
+        context.check_hostname = authority is not None
+        if authority is None:
+            context.verify_mode = ssl.CERT_NONE
+        else:
+            context.load_verify_locations(authority.certificate)
+        if certificate is not None:
+            context.load_cert_chain(*certificate)
+        if alpn:
+            context.set_alpn_protocols(list(alpn))
+        host = self.address[0] if isinstance(self.address, tuple) else None
+        self.socket = context.wrap_socket(self.socket, server_hostname=host)
+
+    def log_in(self, **parameters):
+        self.raw(startup(user=self.user, database="app", **parameters))
+        self.finish_startup()
 
     def finish_startup(self):
         scram = None

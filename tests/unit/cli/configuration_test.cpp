@@ -325,6 +325,17 @@ TEST_CASE("listeners, databases and users that can't be are refused") {
          "p.yaml:2:12: databases has no service.user for \"d\"; the cache (which reads the "
          "catalog) "
          "needs one"},
+        {"listen: [{address: 127.0.0.1}]\ndatabases: {d: {service: {user: s}}}\n"
+         "users: {u: {auth: trust}}\ntls: {mode: require}",
+         "p.yaml:4:1: tls needs certificate and key"},
+        {"listen: [{address: 127.0.0.1}]\n"
+         "databases: {d: {service: {user: s}, tls: {mode: verify-full}}}\n"
+         "users: {u: {auth: trust}}",
+         "p.yaml:2:49: databases.d.tls.mode verifies the server, which needs root_ca"},
+        {"listen: [{address: 127.0.0.1}]\n"
+         "databases: {d: {service: {user: s}, tls: {mode: require, key: a}}}\n"
+         "users: {u: {auth: trust}}",
+         "p.yaml:2:37: databases.d.tls needs certificate and key together, or neither"},
         {"listen: [{address: 127.0.0.1}]\ndatabases: {d: {service: {user: s}}}",
          "p.yaml:1:1: users is missing, and auth_query too: nobody could log in"},
         {"listen: [{address: 127.0.0.1}]\ndatabases: {d: {service: {user: s}}}\nusers: {u: {}}",

@@ -133,7 +133,7 @@ TEST_CASE("a connection string escapes what libpq would read otherwise") {
     CHECK(
         service_conninfo(database) ==
         "host='/run/pg' port='5433' dbname='it\\'s' user='postern' password='a\\\\b' "
-        "connect_timeout='5' application_name='postern' ");
+        "sslmode='disable' connect_timeout='5' application_name='postern' ");
 }
 
 TEST_CASE("durations and sizes are written and read back") {

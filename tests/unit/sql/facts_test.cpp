@@ -716,7 +716,7 @@ TEST_CASE("named objects and tags are reported") {
         {"DISCARD SEQUENCES", "sequences", "DISCARD SEQUENCES"},
         {"SET a.b = 1", "", "SET"},
         {"RESET ALL", "", "RESET"},
-        {"SHOW TIME ZONE", "timezone", ""},
+        {"SHOW TIME ZONE", "timezone", "SHOW"},
         {"SELECT set_config('a.b', 'c', true)", "", "SELECT 1"},
     };
     for (const auto& expected : rows) {
