@@ -7,7 +7,8 @@ whatever the first one left in cache and servers; a second client interleaves st
 import socket
 
 import pytest
-from harness.wire import (bind, close, describe, execute, flush, frame, parse, query, sync, terminate)
+from harness.scripts import batch, beside_another, simple, steps, unnamed
+from harness.wire import bind, close, describe, execute, flush, frame, parse, query, sync, terminate
 from harness.world import World, both_ways
 
 SCHEMA = """
@@ -21,32 +22,6 @@ CREATE TABLE log(id serial, note text);
 def world(request):
     with World(SCHEMA, pool_size=request.param) as one:
         yield one
-
-
-def simple(*statements):
-    def script(client):
-        for sql in statements:
-            client.query(sql)
-
-    return script
-
-
-def batch(*messages, ends="Z", count=1):
-    """One write, then everything up to the count-th message with the tag `ends`."""
-    def script(client):
-        client.send(*messages)
-        for _ in range(count):
-            client.until(ends)
-
-    return script
-
-
-def steps(*parts):
-    def script(client):
-        for part in parts:
-            part(client)
-
-    return script
 
 
 SIMPLE = {
@@ -153,11 +128,6 @@ SIMPLE = {
     "advisory locks": simple("select pg_advisory_lock(7)", "select pg_advisory_unlock(7)"),
     "the same read again": simple(*["select name from item where id = 5"] * 3),
 }
-
-
-def unnamed(sql, values=(), types=(), formats=(), results=(), rows=0):
-    return (parse("", sql, types), bind("", "", values, formats, results), describe("P"),
-            execute("", rows))
 
 
 EXTENDED = {
@@ -351,21 +321,7 @@ def test_extended_protocol_beside_another_client(world, name):
     """Between the conversation's reads another client uses the same servers."""
     if name == "function call" and world.postern and world.postern.settings["pool"]["size"] == 1:
         pytest.skip("a function called by its number keeps its server: what it does to it is not seen")
-    with world.client() as other:
-        def script(client):
-            until = client.until
-
-            def interleaved(tag="Z"):
-                messages = until(tag)
-                if client.status == "I":
-                    assert other.value("select 'other'") == "other"
-                    other.run("set work_mem = '13MB'", "reset work_mem")
-                return messages
-
-            client.until = interleaved
-            EXTENDED[name](client)
-
-        both_ways(world, script)
+    beside_another(world, EXTENDED[name])
 
 
 def test_terminate_closes(world):
