@@ -60,8 +60,8 @@ struct peer {
     std::string link;  ///< the server lent to a client, the client that a server is lent to
     std::int32_t remote_pid = 0;
     std::string application_name;
-    std::string tls;  ///< version and cipher; empty: none
-    std::string pin;  ///< of a client: why it keeps its server; empty: it does not
+    std::string pin;       ///< of a client: why it keeps its server; empty: it does not
+    std::string tls = {};  ///< version and cipher; empty: none
 };
 
 struct cache_numbers {

@@ -268,7 +268,9 @@ private:
         }
         connect_failure why{
             std::string{fields.code.empty() ? "08006" : fields.code},
-            std::string{fields.message},
+            std::string{
+                fields.message.empty() ? "the server refused the connection without saying why"
+                                       : fields.message},
             true};
         fail(std::move(why));
     }

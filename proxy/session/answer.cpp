@@ -285,7 +285,9 @@ bool session::is_local_control(const execution& one, transaction_place place) co
     if (server_ != nullptr || pins_.any()) return false;
     switch (facts->kind) {
     case sql::statement_kind::discard:
-        return place == transaction_place::none && facts->command_tag == "DISCARD ALL";
+        // Behind another statement of its pipeline PostgreSQL refuses it.
+        return place == transaction_place::none && facts->command_tag == "DISCARD ALL" &&
+               &one == &executions_.front();
     case sql::statement_kind::begin: return place == transaction_place::none;
     case sql::statement_kind::commit:
     case sql::statement_kind::rollback: return place == transaction_place::held && !facts->chain;

@@ -276,16 +276,18 @@ const pool::statement_key& session::server_key(const prepared_statement& stateme
     return statement.last_key;
 }
 
-/// Where SET LOCAL, or a SET of this very batch, decides what a statement means, what is prepared
-/// is nobody else's.
+/// Where SET LOCAL, a SET of this very batch, or DDL that nobody else sees yet decides what a
+/// statement means, what is prepared is nobody else's.
 void session::choose_context() {
     const auto shapes = [](const auto& one) {
         return std::ranges::any_of(one.settings, [](const sql::setting_change& change) {
             return !is_shapeless(change.name);
         });
     };
+    if (running_->changes_catalog) private_context_ = nullptr;
     if (private_context_ != nullptr) return;
-    if (!local_shape_ && std::ranges::none_of(executions_, shapes) &&
+    if (!dirty_catalog_ && !running_->changes_catalog && !local_shape_ &&
+        std::ranges::none_of(executions_, shapes) &&
         std::ranges::none_of(running_->executions, shapes))
         return;
     static std::atomic<std::uint64_t> next{0};
@@ -462,6 +464,7 @@ void session::compose_parse(const wire::message& message, std::string& out) {
     // PostgreSQL refuses a name that is taken; so does a second Parse of its server-side name.
     const bool taken = before != nullptr;
     if (!taken && !server_->prepared.find(key).empty()) {
+        if (place_ == transaction_place::failed) return compose_parse_anew(statement, index, out);
         expect(kind::parse, fate::local).names = index;
         return;
     }
@@ -470,6 +473,14 @@ void session::compose_parse(const wire::message& message, std::string& out) {
     auto& expected = expect(kind::parse);
     expected.names = taken ? -1 : index;
     if (!taken) expected.prepares = key;
+}
+
+/// A failed transaction may refuse to parse what the server has prepared long ago.
+void session::compose_parse_anew(const prepared_statement& statement, int index, std::string& out) {
+    wire::write_close(out, 'S', "postern_anew");
+    expect(kind::close, fate::swallow);
+    wire::write_parse(out, "postern_anew", statement.text, statement.parameter_types);
+    expect(kind::parse).names = index;
 }
 
 /// Makes room for and names a new server-side statement.

@@ -744,7 +744,6 @@ void session::apply_effect(const sql::statement_facts& facts) {
     switch (facts.kind) {
     case statement_kind::begin:
         context_.begin(server_->worn);
-        transaction_clean_ = true;
         if (!facts.isolation.empty()) read_committed_ = facts.isolation == "read committed";
         return;
     case statement_kind::set_transaction:
@@ -877,6 +876,7 @@ void session::server_lost() {
     metrics::add(metrics::counter::server_losses);
     flush_run();
     const bool mid_answer = running_.has_value();
+    const bool mid_row = is_mid_row();
     if (running_ && running_->fence.raised()) {
         // Whether it has committed is not known before its backend is gone.
         auto fence = std::make_shared<coherence::fence>(std::move(running_->fence));
@@ -901,7 +901,7 @@ void session::server_lost() {
             "client {}: lost its server {}",
             id_,
             mid_answer ? "while it answered" : "while idle");
-        fail_client("FATAL", "08006", "server closed the connection unexpectedly");
+        if (!mid_row) fail_client("FATAL", "08006", "server closed the connection unexpectedly");
     }
     end();
 }

@@ -190,6 +190,7 @@ void session::fail_client(
     std::string_view severity,
     std::string_view sqlstate,
     std::string_view message) {
+    if (is_mid_row()) return;
     std::string out;
     wire::write_error(out, severity, sqlstate, message);
     send_to_client(out);

@@ -220,6 +220,9 @@ private:
         std::string_view sqlstate,
         std::string_view message);
     void protocol_violation(std::string_view message);
+    /// Whatever were sent to the client now would be taken for the rest of a message of which it
+    /// has had a part: it is only disconnected.
+    bool is_mid_row() const noexcept { return relay_rest_ > 0 && relay_forwards_; }
     void end();
     void client_vanished();
     void destroy();
@@ -340,6 +343,7 @@ private:
         std::size_t& next_execution,
         std::string& out);
     void compose_parse(const wire::message& message, std::string& out);
+    void compose_parse_anew(const prepared_statement& statement, int index, std::string& out);
     void compose_bind(const wire::message& message, std::string& out);
     void compose_describe(
         const wire::message& message,

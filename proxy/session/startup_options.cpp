@@ -45,6 +45,12 @@ outcome<std::vector<std::pair<std::string, std::string>>> parse_options(std::str
     for (std::size_t i = 0; i < words.size(); ++i) {
         std::string_view word = words[i];
         bool is_long = false;
+        if (word == "--") {
+            // getopt's end of the options, behind which PostgreSQL takes nothing.
+            if (i + 1 == words.size()) break;
+            return failure{
+                fmt::format("invalid command-line argument for server process: {}", words[i + 1])};
+        }
         if (word == "-c" && i + 1 < words.size()) {
             word = words[++i];
         } else if (word.starts_with("--")) {

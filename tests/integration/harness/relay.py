@@ -278,11 +278,11 @@ class Relay:
         elif tag == "Q":
             return whole[5:-1].decode(errors="replace")
         elif tag == "P":
-            name, text = whole[5:].split(b"\0")[:2]
+            name, text = (whole[5:].split(b"\0") + [b""])[:2]  # malformed ones pass as well
             link.statements[name] = text.decode(errors="replace")
             return link.statements[name]
         elif tag == "B":
-            portal, name = whole[5:].split(b"\0")[:2]
+            portal, name = (whole[5:].split(b"\0") + [b""])[:2]
             link.portals[portal] = link.statements.get(name, "")
             return link.portals[portal]
         return None
