@@ -9,9 +9,9 @@ import threading
 import pytest
 from harness.certificates import Authority
 from harness.servers import PostgreSQL, Postern
-from harness.waiting import eventually
-from harness.wire import (Answer, Client, Closed, Refused, bind, execute, gss_request, parse, query,
-                          ssl_request, sync)
+from harness.waiting import eventually, runs
+from harness.wire import (Answer, Client, Closed, Refused, bind, cancel_request, execute,
+                          gss_request, parse, query, ssl_request, sync)
 from harness.world import World
 
 pytestmark = pytest.mark.needs_postern
@@ -153,6 +153,18 @@ def test_a_slow_reader_over_tls_gets_everything(world):
         slow.send(query("select repeat('x', 1000) from generate_series(1, 100000)"))
         assert other.value("select 1") == "1"
         assert len(Answer(slow.until("Z")).rows) == 100000
+
+
+def test_a_cancel_of_a_client_comes_by_tls(world):
+    with secured(world) as client:
+        client.log_in()
+        client.send(query("select pg_sleep(60), 'cancelled by tls'"))
+        eventually(lambda: runs(world, "cancelled by tls"), "the statement's running")
+        with secured(world) as canceller:
+            canceller.raw(cancel_request(*client.key))
+            assert canceller.gone()
+        assert Answer(client.until("Z")).code == "57014"
+        assert client.value("select 1") == "1"
 
 
 def test_required_means_required_but_not_on_unix_sockets(own):
