@@ -325,7 +325,8 @@ public:
     void start(const upstream& where, std::int32_t pid, const std::string& secret) {
         where_ = where;
         wire::write_cancel_request(packet_, pid, secret);
-        // The lambda keeps us alive: nobody else does.
+        // The lambdas keep us alive, and nothing else does: what is under way when the process
+        // stops goes with the io_context.
         dial(
             poller_.io(),
             where,
@@ -333,7 +334,6 @@ public:
             [self = shared_from_this()](int fd, const std::string& error) {
                 if (fd < 0 || !error.empty()) return self->finish();
                 self->link_ = std::make_unique<channel>(self->poller_, fd, *self);
-                self->self_ = self;
                 self->timer_.expires_after(std::chrono::seconds{5});
                 self->timer_.async_wait([self](const boost::system::error_code& failed) {
                     if (!failed) self->finish();
@@ -364,7 +364,6 @@ private:
         timer_.cancel();
         link_.reset();
         if (done_) std::exchange(done_, nullptr)();
-        self_.reset();
     }
 
     poller& poller_;
@@ -374,7 +373,6 @@ private:
     tls_opening opening_;
     std::string packet_;
     std::unique_ptr<channel> link_;
-    std::shared_ptr<canceller> self_;
 };
 
 }  // namespace

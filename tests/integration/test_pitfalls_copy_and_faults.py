@@ -240,6 +240,10 @@ def test_messages_larger_than_buffers(world, name):
     both_ways(world, SIZES[name])
 
 
+# MiB: far below the 300 that pass, and with room for what AddressSanitizer keeps of what was freed.
+MEMORY_MAX = 150
+
+
 def memory_peak(world):
     """The most memory that Postern has ever had, in MiB."""
     status = pathlib.Path(f"/proc/{world.postern.process.pid}/status").read_text(encoding="utf-8")
@@ -260,7 +264,7 @@ def test_an_answer_larger_than_memory_streams_through_and_waits_for_its_reader()
         rows = sum(one.tag == "D" for one in slow.until("Z"))
         assert rows == 3000
         slow.transcript.clear()
-        assert memory_peak(world) - before < 64
+        assert memory_peak(world) - before < MEMORY_MAX
 
 
 @pytest.mark.needs_postern
@@ -274,7 +278,7 @@ def test_copied_data_larger_than_memory_streams_through():
             client.send(piece)
         client.send(copy_fail("enough"))
         assert Answer(client.until("Z")).code == "57014"
-        assert memory_peak(world) - before < 64
+        assert memory_peak(world) - before < MEMORY_MAX
 
 
 @pytest.mark.parametrize("extended", [False, True], ids=["simple", "extended"])
