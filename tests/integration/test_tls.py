@@ -207,14 +207,15 @@ def test_a_reload_changes_the_certificate_and_drops_nobody(own, authority):
             assert old.value("select 1") == "1"
 
 
-def test_psql_verifies_the_name(world, authority):
+@pytest.mark.parametrize(("host", "wanted"), [
+    ("localhost", "encrypted\n"), ("127.0.0.1", "encrypted\n"), ("elsewhere.example", "")])
+def test_psql_verifies_the_name(world, authority, host, wanted):
     dsn = (f"port={world.address[1]} user=app password=app-secret dbname=app sslmode=verify-full"
-           f" sslrootcert={authority.certificate} host=")
-    for host, well in (("localhost", True), ("127.0.0.1", True)):
-        done = subprocess.run(["psql", "-XAtc", "select 'encrypted'", dsn + host],
-                              capture_output=True, text=True, check=False)
-        assert (done.returncode == 0) == well, done.stderr
-        assert done.stdout == "encrypted\n"
+           f" sslrootcert={authority.certificate} hostaddr=127.0.0.1 host={host}")
+    done = subprocess.run(["psql", "-XAtc", "select 'encrypted'", dsn],
+                          capture_output=True, text=True, check=False)
+    assert done.stdout == wanted, done.stderr
+    assert (done.returncode == 0) == bool(wanted)
 
 
 def test_a_wrong_file_is_named_where_it_stands(own, authority):
