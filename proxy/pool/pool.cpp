@@ -18,6 +18,12 @@ namespace {
 /// A server is looked at before it is lent unless it has been idle for less than this.
 constexpr std::int64_t trusted_for_ns = 1'000'000;
 
+/// Whether an idle server has said nothing: neither an end of file nor anything else.
+bool is_silent(server& one) {
+    char byte = 0;
+    return one.link.receive(&byte, 1).state == channel::io_state::would_block;
+}
+
 }  // namespace
 
 /// One thread's idle servers. While a server lies here it is watched: PostgreSQL has nothing to say
@@ -67,9 +73,7 @@ bool pool::is_wanted(const server& one, monotonic_ns at) const {
 bool pool::may_be_lent(server& one) const {
     const auto at = now();
     if (!is_wanted(one, at)) return false;
-    if (at - one.idle_since < trusted_for_ns) return true;
-    char byte = 0;
-    return one.link.receive(&byte, 1).state == channel::io_state::would_block;
+    return at - one.idle_since < trusted_for_ns || is_silent(one);
 }
 
 server_ptr pool::checkout(std::size_t thread, const settings_map_ptr& wanted) {
@@ -114,6 +118,10 @@ void pool::cancel(wait_ticket& ticket) {
 std::optional<pool::waiter> pool::next_waiter() {
     const std::scoped_lock lock{mutex_};
     if (waiters_.empty()) return std::nullopt;
+    return take_first_waiter();
+}
+
+pool::waiter pool::take_first_waiter() {
     auto first = std::move(waiters_.front());
     waiters_.pop_front();
     waiting_.store(waiters_.size());
@@ -132,14 +140,14 @@ void pool::maybe_connect(std::size_t thread) {
     auto attempt = connect(
         *pollers_[thread],
         how_,
-        [weak = weak_from_this(), thread, number](connect_outcome outcome) {
+        [weak = weak_from_this(), thread, number, began = now()](connect_outcome outcome) {
             const auto self = weak.lock();
             if (self == nullptr) return;
             // Its timer must not outlast the thread's; but we are within a call of it now.
             asio::post(self->pollers_[thread]->io(), [weak, number] {
                 if (const auto later = weak.lock()) later->forget_login(number);
             });
-            self->on_connected(thread, std::move(outcome));
+            self->on_connected(thread, began, std::move(outcome));
         });
     const std::scoped_lock lock{mutex_};
     logins_.emplace(number, std::move(attempt));
@@ -154,24 +162,27 @@ void pool::forget_login(std::uint64_t number) {
     logins_.erase(found);
 }
 
-void pool::on_connected(std::size_t thread, connect_outcome outcome) {
-    if (outcome.made == nullptr) {
-        {
-            const std::scoped_lock lock{mutex_};
-            --total_;
-            --connecting_;
-        }
-        log::warning("pool {}/{}: {}", database_, user(), outcome.failure->message);
+void pool::on_connect_failed(std::size_t thread, monotonic_ns began, const connect_failure& why) {
+    std::optional<waiter> first;
+    {
+        const std::scoped_lock lock{mutex_};
+        --total_;
+        --connecting_;
         // The one who has waited longest hears of it; others may still get a server that exists.
-        if (auto first = next_waiter()) {
-            asio::post(
-                pollers_[first->thread]->io(),
-                [callback = std::move(first->when_granted), why = *outcome.failure] {
-                    callback({nullptr, why});
-                });
-        }
-        return maybe_connect(thread);
+        // An attempt that is older than the wait says nothing about the server as it is now.
+        if (!waiters_.empty() && waiters_.front().since <= began) first = take_first_waiter();
     }
+    log::warning("pool {}/{}: {}", database_, user(), why.message);
+    if (first) {
+        asio::post(pollers_[first->thread]->io(), [callback = std::move(first->when_granted), why] {
+            callback({nullptr, why});
+        });
+    }
+    maybe_connect(thread);
+}
+
+void pool::on_connected(std::size_t thread, monotonic_ns began, connect_outcome outcome) {
+    if (outcome.made == nullptr) return on_connect_failed(thread, began, *outcome.failure);
     auto fresh = std::make_shared<const greeting>(
         greeting{outcome.made->parameters, outcome.defaults});
     bool changed = false;
@@ -268,7 +279,8 @@ void pool::ask_others(std::size_t thread) {
 void pool::donate(std::size_t thread) {
     auto& shelf = *shelves_[thread];
     while (!shelf.servers.empty()) {
-        if (!wanted_back(*shelf.servers.back())) {
+        // This thread may have been asleep for long: the server's end may not have been heard yet.
+        if (!wanted_back(*shelf.servers.back()) || !is_silent(*shelf.servers.back())) {
             shelf.servers.pop_back();
             shelf.count.store(shelf.servers.size());
             lost();
@@ -324,9 +336,7 @@ void pool::sweep(std::size_t thread) {
     const auto at = now();
     const auto before = shelf.servers.size();
     std::erase_if(shelf.servers, [&](server_ptr& one) {
-        char byte = 0;
-        const bool silent = one->link.receive(&byte, 1).state == channel::io_state::would_block;
-        return !(silent && wanted_back(*one) && at - one->idle_since < idle_ns);
+        return !(is_silent(*one) && wanted_back(*one) && at - one->idle_since < idle_ns);
     });
     shelf.count.store(shelf.servers.size());
     for (auto gone = before - shelf.servers.size(); gone > 0; --gone)

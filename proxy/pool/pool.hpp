@@ -112,7 +112,8 @@ private:
 
     void maybe_connect(std::size_t thread);
     void forget_login(std::uint64_t number);
-    void on_connected(std::size_t thread, connect_outcome outcome);
+    void on_connected(std::size_t thread, monotonic_ns began, connect_outcome outcome);
+    void on_connect_failed(std::size_t thread, monotonic_ns began, const connect_failure& why);
     void hand_over(std::size_t thread, server_ptr returned, waiter to);
     void ask_others(std::size_t thread);
     void donate(std::size_t thread);
@@ -120,6 +121,7 @@ private:
     bool is_wanted(const server& one, monotonic_ns at) const;
     bool may_be_lent(server& one) const;
     std::optional<waiter> next_waiter();
+    waiter take_first_waiter();  // REQUIRES: mutex_ held, someone waits
     void put_on_shelf(std::size_t thread, server_ptr returned);
 
     const std::string database_;
