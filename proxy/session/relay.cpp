@@ -870,10 +870,26 @@ void session::drop_server() {
     pool_->lost();
 }
 
+/// Whether what waits at the front can go on elsewhere as if it had never seen this server: it was
+/// still being dressed, so that nothing of the client's has reached it. A few times only: it may be
+/// the settings that end it.
+bool session::may_take_another_server() const noexcept {
+    constexpr unsigned losses_max = 2;
+    const bool outside = place_ == transaction_place::none || place_ == transaction_place::held;
+    return dressing_ && outside && pins_.none() && !in_extended_ && phase_ != phase::closing &&
+           pending_.servers_lost < losses_max;
+}
+
 /// The server is gone, or out of step and made to go.
 void session::server_lost() {
     const auto keep_alive = shared_from_this();
     metrics::add(metrics::counter::server_losses);
+    if (may_take_another_server()) {
+        ++pending_.servers_lost;
+        waiting_for_ = nullptr;
+        drop_server();
+        return go_on();
+    }
     flush_run();
     const bool mid_answer = running_.has_value();
     const bool mid_row = is_mid_row();

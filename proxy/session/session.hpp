@@ -111,6 +111,7 @@ struct pending_request {
     cache::entry_ptr from_flight;
     cache::flight_table::ticket ticket;
     bool counted_as_read = false;
+    unsigned servers_lost = 0;  ///< before anything of it was sent
 };
 
 /// How far it is certain that a text means to PostgreSQL what the analyzer takes it for.
@@ -414,6 +415,7 @@ private:
     transaction_end next_ending();
     void release_server();
     void drop_server();
+    bool may_take_another_server() const noexcept;
     void server_lost();
     void pass(const char* begin, std::size_t size);
     void flush_run();

@@ -19,7 +19,7 @@ CREATE FUNCTION quietly(v text) RETURNS void LANGUAGE plpgsql AS
     $$ BEGIN EXECUTE 'set work_mem = ' || quote_literal(v); END $$;
 CREATE FUNCTION hides_a_table() RETURNS void LANGUAGE plpgsql AS
     $$ BEGIN CREATE TEMP TABLE hidden(a int); END $$;
-CREATE FUNCTION hides_a_lock() RETURNS boolean LANGUAGE sql AS $$ SELECT pg_try_advisory_lock(41) $$;
+CREATE FUNCTION hides_a_lock() RETURNS boolean LANGUAGE sql AS $$ SELECT pg_try_advisory_lock(43) $$;
 CREATE FUNCTION with_its_own_setting() RETURNS text LANGUAGE sql SET work_mem = '21MB' AS
     $$ SELECT current_setting('work_mem') $$;
 """
@@ -217,7 +217,7 @@ TRACES = {
     "temporary sequence": ["create temp sequence mine"],
     "temporary table in a function": ["select hides_a_table()"],
     "advisory lock": ["select pg_advisory_lock(41)"],
-    "advisory lock, tried": ["select pg_try_advisory_lock(41)"],
+    "advisory lock, tried": ["select pg_try_advisory_lock(42)"],
     "advisory lock in a function": ["select hides_a_lock()"],
     "listen": ["listen mine"],
     "listen in a transaction": ["begin", "listen mine", "commit"],
@@ -334,7 +334,7 @@ def test_a_transaction_that_postgresql_ends_for_idling_is_told_with_the_next_sta
 @pytest.mark.needs_postern
 def test_a_session_limit_that_ends_an_idle_server_harms_nobody(world):
     with world.client() as first, world.client() as second:
-        first.run("set idle_session_timeout = '50ms'")
+        first.run("set idle_session_timeout = '1s'")
         pid = first.value("select pg_backend_pid()")
         eventually(lambda: world.pg.value(
             "select count(*) from pg_stat_activity where pid = %s", int(pid)) == 0)

@@ -110,14 +110,32 @@ def test_a_connection_that_breaks_in_the_middle_of_an_answer(world):
 
 @pytest.mark.needs_postern
 def test_servers_that_died_while_idle_are_not_lent(world):
-    with world.client() as client:
+    with world.client() as client, world.client(database="postern") as console:
         client.run("select 1")
-        world.pg.run("select pg_terminate_backend(pid) from pg_stat_activity where usename = 'app'")
-        eventually(lambda: world.pg.value(
-            "select count(*) from pg_stat_activity where usename = 'app'") == 0)
-        with world.client(database="postern") as console:
-            eventually(lambda: console.rows("show servers") == [], "Postern's noticing")
+
+        def none_is_left():
+            """A login under way when the others are ended brings one more."""
+            world.pg.run("select pg_terminate_backend(pid) from pg_stat_activity where usename = 'app'")
+            return console.rows("show servers") == []
+
+        eventually(none_is_left, "Postern's noticing")
         assert client.value("select 2") == "2"
+    healthy(world)
+
+
+@pytest.mark.needs_postern
+def test_a_server_that_dies_before_a_statement_was_sent_to_it_is_replaced(world):
+    """It was being given the session's settings: nothing of the client's had reached it."""
+    if world.postern.settings["pool"]["size"] > 1:
+        pytest.skip("with a second server none need be dressed anew")
+    with world.client() as client, world.client() as other:
+        client.run("set work_mem = '7MB'")
+        other.run("select 1 from pg_sleep(0)")
+        with world.relay.hold_answer("7MB") as hold:
+            client.send(query("select current_setting('work_mem') from pg_sleep(0)"))
+            hold.wait_answered()
+            world.relay.cut(hold.link)
+            assert Answer(client.until("Z")).rows == [("7MB",)]
     healthy(world)
 
 
