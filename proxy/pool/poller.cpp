@@ -78,7 +78,16 @@ int poller::dispatch_round() {
     auto& round = *core_;
     const int seen = epoll_wait(round.epoll, round.events.data(), events_per_round, 0);
     round.ready = seen;
-    for (round.done = 0; round.done < round.ready;) {
+    round.done = 0;
+    // An idle server's end is heard before anyone of the same round could be lent it.
+    for (int i = 0; i < round.ready; ++i) {
+        auto& event = round.events[static_cast<std::size_t>(i)];
+        auto* target = static_cast<channel*>(event.data.ptr);
+        if (target == nullptr || !target->at_rest_) continue;
+        event.data.ptr = nullptr;
+        target->handler_->on_readable();
+    }
+    while (round.done < round.ready) {
         const epoll_event event = round.events[static_cast<std::size_t>(round.done++)];
         auto* target = static_cast<channel*>(event.data.ptr);
         if (target == nullptr) continue;  // forgotten by an earlier handler of this round

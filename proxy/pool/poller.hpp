@@ -117,7 +117,12 @@ public:
     /// Whether on_writable is wanted; false at first.
     void want_write(bool wanted) noexcept;
 
-    void set_handler(socket_handler& handler) noexcept { handler_ = &handler; }
+    /// `at_rest`: nothing is expected of the peer; whatever it says is handled before all else that
+    /// has become ready along with it.
+    void set_handler(socket_handler& handler, bool at_rest = false) noexcept {
+        handler_ = &handler;
+        at_rest_ = at_rest;
+    }
 
     /// Ends events on this thread; attach() continues them on another. In between no thread polls
     /// it.
@@ -144,6 +149,7 @@ private:
     socket_handler* handler_;
     std::uint32_t interest_ = 0;
     std::unique_ptr<auth::tls_stream> tls_;
+    bool at_rest_ = false;
     bool has_more_ = false;          // received by TLS, but not by us
     bool reads_by_writing_ = false;  // TLS has to send before it can go on receiving
 };

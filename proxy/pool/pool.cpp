@@ -15,7 +15,8 @@ namespace asio = boost::asio;
 
 namespace {
 
-/// A server is looked at before it is lent unless it has been idle for less than this.
+/// A server is looked at before it is lent unless it has been idle for less than this: what the
+/// last round of events has brought was heard before that of clients.
 constexpr std::int64_t trusted_for_ns = 1'000'000;
 
 /// Whether an idle server has said nothing: neither an end of file nor anything else.
@@ -229,7 +230,7 @@ void pool::give_back(std::size_t thread, server_ptr returned) {
         returned.reset();
         return lost();
     }
-    returned->link.set_handler(shelves_[thread]->guard);
+    returned->link.set_handler(shelves_[thread]->guard, true);
     returned->link.want_write(false);
     returned->link.want_read(true);
     if (waiting_.load() != 0) {

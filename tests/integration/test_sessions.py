@@ -239,7 +239,7 @@ def test_sql_does_not_execute_a_protocol_statement_that_changes_settings(two):
 
 def has_only_its_lent_server(world, console):
     """Ends the pool's idle servers; whether there were none, and none is logging in."""
-    world.pg.run("select pg_terminate_backend(pid) from pg_stat_activity"
+    world.pg.run("select pg_terminate_backend(pid, 10000) from pg_stat_activity"
                  " where usename = 'app' and state = 'idle'")
     sv_login = 12
     coming = any(row[sv_login] != "0" for row in console.rows("show pools"))
@@ -544,7 +544,7 @@ def test_a_burst_gets_every_server_of_the_pool_at_once():
                 client.run("commit")
                 client.close()
             world.pg.run(
-                "select pg_terminate_backend(pid) from pg_stat_activity where usename = 'app'")
+                "select pg_terminate_backend(pid, 10000) from pg_stat_activity where usename = 'app'")
 
 
 @pytest.mark.needs_postern

@@ -86,7 +86,7 @@ def test_a_server_that_dies_in_the_middle_of_a_query(world):
     with world.client() as client:
         client.send(query("select pg_sleep(600), 'doomed'"))
         eventually(lambda: runs(world, "doomed") == 1)
-        world.pg.run("select pg_terminate_backend(pid) from pg_stat_activity"
+        world.pg.run("select pg_terminate_backend(pid, 10000) from pg_stat_activity"
                      " where query like '%doomed%' and pid <> pg_backend_pid()")
         client.until("E")
         assert Answer(client.transcript[-1:]).code in ("57P01", "08006")
@@ -115,7 +115,7 @@ def test_servers_that_died_while_idle_are_not_lent(world):
 
         def none_is_left():
             """A login under way when the others are ended brings one more."""
-            world.pg.run("select pg_terminate_backend(pid) from pg_stat_activity where usename = 'app'")
+            world.pg.run("select pg_terminate_backend(pid, 10000) from pg_stat_activity where usename = 'app'")
             return console.rows("show servers") == []
 
         eventually(none_is_left, "Postern's noticing")
@@ -143,7 +143,7 @@ def test_a_server_that_dies_before_a_statement_was_sent_to_it_is_replaced(world)
 def test_a_dead_servers_transaction_is_not_carried_on_elsewhere(world):
     with world.client() as client:
         client.run("begin", "insert into t values (9)")
-        world.pg.run("select pg_terminate_backend(pid) from pg_stat_activity where usename = 'app'")
+        world.pg.run("select pg_terminate_backend(pid, 10000) from pg_stat_activity where usename = 'app'")
         try:
             answer = client.query("insert into t values (10)")
             assert answer.code in ("57P01", "08006", "25P02")

@@ -253,7 +253,8 @@ class Client:
         while len(self._input) < size:
             data = self.socket.recv(1 << 16)
             if not data:
-                raise Closed(f"closed after {len(self._input)} of {size} bytes")
+                last = [str(one) for one in self.transcript[-1:]]
+                raise Closed(f"closed after {len(self._input)} of {size} bytes, behind {last}")
             self._input += data
 
     def byte(self):
