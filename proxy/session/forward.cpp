@@ -258,6 +258,15 @@ expectation& session::expect(kind what, fate how, int fill) {
     return added;
 }
 
+/// What the client calls the statement that the last expectation is about, for errors that name it.
+void session::name_meant(std::string_view name) {
+    if (expected_head_ + 1 == expected_.size()) names_meant_.clear();
+    auto& of = expected_.back();
+    of.name_at = static_cast<std::uint32_t>(names_meant_.size());
+    of.name_size = static_cast<std::uint32_t>(name.size());
+    names_meant_ += name;
+}
+
 const pool::statement_key& session::server_key(const prepared_statement& statement) const {
     if (private_context_ != nullptr) {
         private_key_ = {
@@ -366,7 +375,9 @@ void session::compose_query(std::string& out) {
             }
         }
     }
-    if (!named.empty()) return compose_query_naming(named, out);
+    // A failed transaction refuses whatever stands in front as well.
+    if (!named.empty() && place_ != transaction_place::failed)
+        return compose_query_naming(named, out);
     // PostgreSQL drops the unnamed statement at a simple Query.
     unnamed_ = nullptr;
     server_->unnamed.reset();
@@ -397,15 +408,13 @@ void session::compose_query_naming(
 
 /// DEALLOCATE in the extended protocol: what it names is put on the server for it to drop.
 void session::compose_deallocated(const prepared_statement& statement, std::string& out) {
-    const auto& facts = *statement.analysis->facts;
-    if (!facts.understood || facts.statements.size() != 1) return;
-    const auto& only = facts.statements.front();
-    if (only.kind != sql::statement_kind::deallocate || only.object_name.empty()) return;
-    const auto found = find_statement(only.object_name);
+    const auto* name = deallocates(statement);
+    if (name == nullptr || place_ == transaction_place::failed) return;
+    const auto found = find_statement(*name);
     if (found == nullptr) return;
-    wire::write_close(out, 'S', only.object_name);
+    wire::write_close(out, 'S', *name);
     expect(kind::close, fate::swallow);
-    wire::write_parse(out, only.object_name, found->text, found->parameter_types);
+    wire::write_parse(out, *name, found->text, found->parameter_types);
     expect(kind::parse, fate::swallow);
     running_->lends_names = true;
 }
@@ -461,6 +470,11 @@ void session::compose_parse(const wire::message& message, std::string& out) {
         server_->unnamed = key;
         return;
     }
+    if (is_prepared_by_sql(named.name)) {
+        out += message.whole;
+        expect(kind::parse);
+        return;
+    }
     // PostgreSQL refuses a name that is taken; so does a second Parse of its server-side name.
     const bool taken = before != nullptr;
     if (!taken && !server_->prepared.find(key).empty()) {
@@ -473,6 +487,7 @@ void session::compose_parse(const wire::message& message, std::string& out) {
     auto& expected = expect(kind::parse);
     expected.names = taken ? -1 : index;
     if (!taken) expected.prepares = key;
+    name_meant(named.name);
 }
 
 /// A failed transaction may refuse to parse what the server has prepared long ago.
@@ -507,7 +522,7 @@ std::string_view session::server_name_of(const prepared_statement& statement, st
 /// A name that the session does not know, as PostgreSQL shall not know it either.
 std::string_view session::unknown_name(std::string_view name, std::string& buffer) const {
     if (!name.starts_with(pool::prepared_lru::prefix)) return name;
-    buffer = "client's ";
+    buffer = unknown_prefix;
     buffer += name;
     return buffer;
 }
@@ -549,6 +564,7 @@ void session::compose_bind(const wire::message& message, std::string& out) {
         wire::write_bind(out, bind_.portal, name, bind_.rest);
     }
     expect(kind::bind);
+    if (!bind_.statement.empty()) name_meant(bind_.statement);
 }
 
 void session::compose_describe(
@@ -584,6 +600,7 @@ void session::compose_describe(
         wire::write_describe(out, 'S', name);
     }
     expect(kind::describe_statement);
+    if (!target_.name.empty()) name_meant(target_.name);
 }
 
 void session::compose_close(const wire::message& message, std::string& out) {
@@ -593,8 +610,16 @@ void session::compose_close(const wire::message& message, std::string& out) {
         expect(kind::close);
         return;
     }
+    const auto index = static_cast<int>(namings_visible_++);
+    if (is_prepared_by_sql(target_.name)) {
+        out += message.whole;
+        auto& expected = expect(kind::close);
+        expected.names = index;
+        expected.drops_sql_prepared = true;
+        return;
+    }
     // The server keeps it for the next one who prepares the same.
-    expect(kind::close, fate::local).names = static_cast<int>(namings_visible_++);
+    expect(kind::close, fate::local).names = index;
 }
 
 void session::compose_execute(const wire::message& message, execution& one, std::string& out) {
@@ -604,7 +629,9 @@ void session::compose_execute(const wire::message& message, execution& one, std:
         expect(kind::describe_portal, fate::swallow, one.fill);
     }
     out += message.whole;
-    expect(kind::execute, fate::forward, one.fill);
+    auto& expected = expect(kind::execute, fate::forward, one.fill);
+    if (one.statement != nullptr && deallocates(*one.statement) != nullptr)
+        expected.names = static_cast<int>(namings_visible_++);
     // What follows in the same batch may run in another transaction, or without what was set in it.
     if (one.plan->disturbs_identity) identity_injected_ = false;
 }

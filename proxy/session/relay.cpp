@@ -247,7 +247,7 @@ void session::on_command_complete(
     std::string_view body,
     std::string_view whole,
     const expectation& head) {
-    copy_in_ = copy_in_ && copy_extended_;
+    copy_in_ = false;
     if (head.fill >= 0) {
         auto& target = running_->fills[static_cast<std::size_t>(head.fill)];
         target.rows.append(whole);
@@ -318,18 +318,19 @@ session::passage session::on_error(std::string_view body) {
     const auto& head = expected_[expected_head_];
     const bool hidden = head.how == fate::ready_only || head.how == fate::hidden ||
                         (head.how == fate::swallow && phase_ == phase::closing);
-    if (copy_in_ && copy_extended_) {
-        copy_discard_ = true;
-    } else {
-        copy_in_ = false;
-    }
+    copy_in_ = false;
+    std::string renamed;
+    const bool names_another =
+        body.find(pool::prepared_lru::prefix) != std::string_view::npos &&
+        rewrite_statement_name(
+            fields,
+            std::string_view{names_meant_}.substr(head.name_at, head.name_size),
+            renamed);
     if (head.what != kind::query && head.what != kind::function_call && head.what != kind::sync) {
         drop_until_sync();
     }
     if (hidden) return passage::swallow;
-    std::string renamed;
-    if (body.find(pool::prepared_lru::prefix) != std::string_view::npos &&
-        rewrite_statement_name(body, renamed)) {
+    if (names_another) {
         flush_run();
         send_to_client(renamed);
         return passage::swallow;
@@ -398,34 +399,30 @@ void session::drop_until_sync() {
     }
 }
 
-/// `prepared statement "postern_12" …` as the client knows it.
-bool session::rewrite_statement_name(std::string_view body, std::string& out) const {
-    wire::error_fields fields;
-    if (wire::read_error(body, fields) != wire::errc::ok) return false;
+/// `prepared statement "postern_12" …` as the client knows it. False: nothing is to be changed.
+bool session::rewrite_statement_name(
+    const wire::error_fields& fields,
+    std::string_view meant,
+    std::string& out) {
+    // Those in which PostgreSQL names the statement that a message is about.
+    const bool is_about_it = fields.code == "42P05" || fields.code == "26000" ||
+                             fields.code == "08P01";
     const auto begin = fields.message.find(pool::prepared_lru::prefix);
-    if (begin == std::string_view::npos) return false;
+    if (!is_about_it || meant.empty() || begin == std::string_view::npos) return false;
+    // A name that begins like ours is the client's own, and went with a word in front of it.
+    auto until = begin;
+    if (fields.message.substr(0, begin).ends_with(unknown_prefix)) until -= unknown_prefix.size();
     auto end_of_name = begin + pool::prepared_lru::prefix.size();
     while (end_of_name < fields.message.size() && fields.message[end_of_name] >= '0' &&
            fields.message[end_of_name] <= '9') {
         ++end_of_name;
     }
-    const auto server_name = fields.message.substr(begin, end_of_name - begin);
-    std::string client_name;
-    const auto consider = [&](const std::string& name, const prepared_ptr& statement) {
-        if (statement != nullptr && server_->prepared.find(server_key(*statement)) == server_name)
-            client_name = name;
-    };
-    for (const auto& [name, statement] : statements_)
-        consider(name, statement);
-    for (const auto& one : namings_)
-        consider(one.name, one.statement);
-    if (client_name.empty()) return false;
     out.assign(5, 'E');
     for (const auto& [code, value] : fields.all) {
         out += code;
         if (code == 'M') {
-            out += fields.message.substr(0, begin);
-            out += client_name;
+            out += fields.message.substr(0, until);
+            out += meant;
             out += fields.message.substr(end_of_name);
         } else {
             out += value;
@@ -466,7 +463,11 @@ void session::commit_naming(int index) {
 }
 
 void session::complete_head() {
-    commit_naming(expected_[expected_head_].names);
+    const auto& head = expected_[expected_head_];
+    if (head.drops_sql_prepared && head.names >= 0) {
+        unpin(sql::pin_cause::sql_prepare, namings_[static_cast<std::size_t>(head.names)].name);
+    }
+    commit_naming(head.names);
     if (++expected_head_ == expected_.size()) {
         expected_.clear();
         expected_head_ = 0;
@@ -530,7 +531,7 @@ void session::settle(wire::transaction_status status) {
     const bool ends = status == wire::transaction_status::idle;
     const bool rolled_back = request.saw_error || request.saw_rollback;
     request.ready = true;
-    copy_in_ = copy_discard_ = false;
+    copy_in_ = false;
     reading_ = reading::plain;  // the server has announced what it has been told
     const bool was_clean = transaction_clean_ || place_ == transaction_place::none;
     apply_effects();
@@ -778,7 +779,11 @@ void session::apply_effect(const sql::statement_facts& facts) {
         return;
     case statement_kind::close_cursor:
         return unpin(sql::pin_cause::with_hold_cursor, facts.object_name);
-    case statement_kind::deallocate: return forget_statements(facts.object_name);
+    case statement_kind::deallocate:
+        // A single name of the extended protocol went with the answer, in its place among others.
+        if (!is_query_ && !facts.object_name.empty())
+            return unpin(sql::pin_cause::sql_prepare, facts.object_name);
+        return forget_statements(facts.object_name);
     case statement_kind::discard: return apply_discard(facts.command_tag);
     default: return;
     }
@@ -925,14 +930,20 @@ void session::server_lost() {
 void session::enter_copy_in() {
     copy_in_ = true;
     copy_extended_ = expected_[expected_head_].what != kind::query;
-    copy_ended_ = copy_discard_ = false;
     copy_ships_ = true;
     copy_rest_ = 0;
+    const bool sync_is_next = expected_head_ + 2 == expected_.size() &&
+                              expected_.back().what == kind::sync;
+    if (!copy_extended_ || !sync_is_next) return;
+    // PostgreSQL ignores a Sync that comes while it waits for data: the batch is as open as behind
+    // a Flush, and the next Sync ends it.
+    expected_.pop_back();
+    in_extended_ = true;
 }
 
-/// CopyData is streamed as it comes; CopyDone and CopyFail end it, in the extended protocol with
-/// the Sync behind them (the one sent along with Execute was ignored by PostgreSQL, as documented).
+/// CopyData is streamed as it comes, until CopyDone or CopyFail.
 std::size_t session::consume_copy_in(std::string_view bytes) {
+    const bool was_in = copy_in_;
     std::size_t at = 0;
     std::size_t from = 0;  // what has been looked at but not yet sent
     const auto ship = [&](std::size_t up_to) {
@@ -966,36 +977,20 @@ std::size_t session::consume_copy_in(std::string_view bytes) {
         if (next.header.message_size() <= copy_piece_max &&
             bytes.size() - at < next.header.message_size())
             break;
-        const bool ends = tag == 'S' && copy_extended_ && (copy_ended_ || copy_discard_);
-        if (ends || copy_ships_ == copy_discard_) ship(at);
-        if (ends && !end_copy_with_sync()) return at;
-        copy_ships_ = !copy_discard_;
-        copy_ended_ |= tag == 'c' || tag == 'f';
+        if (!copy_ships_) ship(at);
+        copy_ships_ = true;
         copy_rest_ = next.header.message_size();
-        if (!copy_extended_ && copy_ended_) copy_in_ = false;
+        if (tag == 'c' || tag == 'f') copy_in_ = false;
     }
     ship(at);
+    // Without a Sync PostgreSQL would keep its answer to itself.
+    if (was_in && !copy_in_ && copy_extended_ && copy_rest_ == 0 && server_ && running_) {
+        std::string out;
+        wire::write_flush(out);
+        send_to_server(out);
+    }
     back_pressure();
     return at;
-}
-
-/// The Sync behind a copy has come. True: it goes on with what is under way; false: the copy's own
-/// answer has come already, and the Sync is a request as any.
-bool session::end_copy_with_sync() {
-    copy_discard_ = copy_in_ = false;
-    if (!running_) return false;
-    const bool was_sent = std::ranges::any_of(expected_, [](const expectation& one) {
-        return one.what == kind::sync;
-    });
-    if (was_sent) return true;
-    // What the copy has written is committed by this Sync.
-    executions_.clear();
-    batch_.end = 'S';
-    raise_fence();
-    expect(kind::sync);
-    in_extended_ = false;
-    skip_until_sync_ = false;
-    return true;
 }
 
 /// Whether what has run of a batch without Sync may outlast its being undone.
@@ -1028,7 +1023,11 @@ void session::resynchronise() {
             std::string out;
             if (copy_rest_ > 0) return server_lost();  // half a message can't be taken back
             wire::write_copy_fail(out, "the client is gone");
-            if (copy_extended_) wire::write_sync(out);
+            if (copy_extended_) {
+                wire::write_sync(out);
+                expect(kind::sync, fate::swallow);
+                in_extended_ = false;
+            }
             copy_in_ = false;
             send_to_server(out);
         } else {

@@ -98,7 +98,14 @@ session::step session::handle_request(std::string_view bytes, std::size_t& used)
     if (is_too_large(tag, size)) return step::ended;
     if (bytes.size() < size && !is_extended(tag)) return step::consumed;
     if (skip_until_sync_ && tag != 'S') {
-        if (bytes.size() >= size) used = size;
+        if (bytes.size() >= size) {
+            used = size;
+        } else if (tag == 'd') {
+            // Data for a copy that has failed need not be gathered to be dropped.
+            copy_rest_ = size - bytes.size();
+            copy_ships_ = false;
+            used = bytes.size();
+        }
         return step::consumed;
     }
     if (is_extended(tag)) {
@@ -160,9 +167,10 @@ session::step session::handle_query(const wire::message& message) {
         one.hides_identity = !one.plan->analysis->facts->understood;
         batch_local_ = false;
     } else {
-        if (wire::read_query(message.body, query_text_) != wire::errc::ok) {
-            protocol_violation("malformed Query message");
-            return step::ended;
+        batch_.error = wire::read_query(message.body, query_text_);
+        if (batch_.error != wire::errc::ok) {
+            batch_.malformed = &batch_.messages.front();
+            return handle_malformed();
         }
         one.plan = plan_of(nullptr, query_text_);
         one.obscure = is_obscure(query_text_);
@@ -240,17 +248,41 @@ session::step session::handle_batch() {
     is_query_ = false;
     query_text_ = {};
     refresh_plan_context();
-    if (!classify()) {
-        protocol_violation("malformed extended-protocol message");
-        return step::ended;
-    }
+    if (!classify() && batch_.malformed == batch_.messages.data()) return handle_malformed();
     bool answered = false;
     const auto outcome = answer_locally(answered);
     if (answered || outcome != step::consumed) return outcome;
     return forward();
 }
 
-/// Reads the batch's messages: which statements it runs, names and forgets. False: malformed.
+/// A message that is framed well but does not read is an error as any to PostgreSQL: the rest up to
+/// Sync is skipped, and the session goes on.
+session::step session::handle_malformed() {
+    const auto message = *batch_.malformed;
+    batch_.messages.assign(1, message);
+    batch_.size = message.whole.size();
+    batch_.end = message.tag == 'Q' || message.tag == 'S' ? 'S' : 'H';
+    batch_.flush_is_ours = true;
+    executions_.clear();
+    switch (batch_.error) {
+    case wire::errc::missing_terminator: return refuse("08P01", "invalid string in message");
+    case wire::errc::truncated: return refuse("08P01", "insufficient data left in message");
+    case wire::errc::bad_value:
+        if (message.tag == 'C' || message.tag == 'D') {
+            return refuse(
+                "08P01",
+                fmt::format(
+                    "invalid {} message subtype {}",
+                    message.tag == 'C' ? "CLOSE" : "DESCRIBE",
+                    static_cast<int>(message.body.front())));
+        }
+        [[fallthrough]];
+    default: return refuse("08P01", "invalid message format");
+    }
+}
+
+/// Reads the batch's messages: which statements it runs, names and forgets. False: one of them does
+/// not read; those in front of it are a batch of their own, unless there are none.
 bool session::classify() {
     executions_.clear();
     namings_.clear();
@@ -260,17 +292,48 @@ bool session::classify() {
     binds_.clear();
     reading_ = open_batch_ ? open_batch_->reads : reading::plain;
     batch_local_ = batch_.end == 'S';
-    return std::ranges::all_of(batch_.messages, [&](const wire::message& one) {
+    batch_.malformed = nullptr;
+    const auto bad = std::ranges::find_if_not(batch_.messages, [&](const wire::message& one) {
         return classify_message(one);
     });
+    if (bad == batch_.messages.end()) return true;
+    batch_.malformed = &*bad;
+    if (bad == batch_.messages.begin()) return false;
+    batch_.messages.erase(bad, batch_.messages.end());
+    batch_.size = 0;
+    for (const auto& one : batch_.messages)
+        batch_.size += one.whole.size();
+    batch_.end = 'H';
+    batch_.flush_is_ours = true;
+    batch_local_ = false;
+    return false;
+}
+
+/// PostgreSQL keeps them under one roof with the protocol's.
+bool session::is_prepared_by_sql(std::string_view name) const {
+    if (pinned_names_.empty()) return false;
+    const auto found = pinned_names_.find(sql::pin_cause::sql_prepare);
+    return found != pinned_names_.end() && found->second.contains(std::string{name});
+}
+
+/// The name that this statement, a DEALLOCATE, takes away; null for all other statements.
+const std::string* session::deallocates(const prepared_statement& statement) {
+    const auto& facts = *statement.analysis->facts;
+    if (!facts.understood || facts.statements.size() != 1) return nullptr;
+    const auto& only = facts.statements.front();
+    const bool one = only.kind == sql::statement_kind::deallocate && !only.object_name.empty();
+    return one ? &only.object_name : nullptr;
 }
 
 bool session::classify_message(const wire::message& message) {
+    auto& error = batch_.error;
     switch (message.tag) {
     case 'P': {
-        if (wire::read_parse(message.body, parse_) != wire::errc::ok) return false;
+        if ((error = wire::read_parse(message.body, parse_)) != wire::errc::ok) return false;
         // A name that is taken is PostgreSQL's to refuse.
-        if (!parse_.name.empty() && find_statement(parse_.name) != nullptr) batch_local_ = false;
+        if (!parse_.name.empty() &&
+            (find_statement(parse_.name) != nullptr || is_prepared_by_sql(parse_.name)))
+            batch_local_ = false;
         namings_.push_back(
             {std::string{parse_.name},
              worker_.prepare(
@@ -283,7 +346,12 @@ bool session::classify_message(const wire::message& message) {
         return true;
     }
     case 'B': {
-        if (wire::read_bind(message.body, bind_) != wire::errc::ok) return false;
+        error = wire::read_bind(message.body, bind_);
+        if (error == wire::errc::bad_count) {
+            batch_local_ = false;  // PostgreSQL says in its own words what does not fit
+        } else if (error != wire::errc::ok) {
+            return false;
+        }
         auto statement = find_statement(bind_.statement);
         if (statement == nullptr || !bind_.portal.empty()) batch_local_ = false;
         portals_.insert_or_assign(std::string{bind_.portal}, statement);
@@ -296,7 +364,7 @@ bool session::classify_message(const wire::message& message) {
         return true;
     }
     case 'D': {
-        if (wire::read_target(message.body, target_) != wire::errc::ok) return false;
+        if ((error = wire::read_target(message.body, target_)) != wire::errc::ok) return false;
         if (target_.kind == 'S' || !target_.name.empty() || bound_ == nullptr) {
             const auto statement = target_.kind == 'S' ? find_statement(target_.name) : nullptr;
             // BEGIN and its like have neither parameters nor rows, and what we show is known: those
@@ -306,11 +374,12 @@ bool session::classify_message(const wire::message& message) {
         return true;
     }
     case 'E':
-        return wire::read_execute(message.body, execute_) == wire::errc::ok &&
-               classify_execute(execute_);
+        error = wire::read_execute(message.body, execute_);
+        return error == wire::errc::ok && classify_execute(execute_);
     case 'C':
-        if (wire::read_target(message.body, target_) != wire::errc::ok) return false;
+        if ((error = wire::read_target(message.body, target_)) != wire::errc::ok) return false;
         if (target_.kind == 'S') {
+            batch_local_ &= !is_prepared_by_sql(target_.name);
             namings_.push_back({std::string{target_.name}, nullptr});
             namings_visible_ = namings_.size();
         } else {
@@ -318,7 +387,9 @@ bool session::classify_message(const wire::message& message) {
             portals_.erase(std::string{target_.name});
         }
         return true;
-    default: return message.body.empty();
+    default:
+        error = message.body.empty() ? wire::errc::ok : wire::errc::trailing_bytes;
+        return message.body.empty();
     }
 }
 
@@ -360,6 +431,13 @@ bool session::classify_execute(const wire::execute_message& execute) {
     }
     fill_in_settings(one, bind_of(execute.portal));
     reading_ = std::max(reading_, reading_after(one));
+    if (one.statement != nullptr) {
+        if (const auto* name = deallocates(*one.statement)) {
+            namings_.push_back({*name, nullptr});
+            namings_visible_ = namings_.size();
+            batch_local_ = false;
+        }
+    }
     executions_.push_back(std::move(one));
     return true;
 }

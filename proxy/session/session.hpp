@@ -67,7 +67,11 @@ struct expectation {
     std::optional<pool::statement_key> prepares;
     /// Index into the request's named statements, or -1: what the client calls it from now on.
     int names = -1;
-    bool is_identity = false;  ///< the Parse of the statement that carries the identity
+    /// The client's name of the statement: its place in the session's names_meant_.
+    std::uint32_t name_at = 0;
+    std::uint32_t name_size = 0;
+    bool is_identity = false;         ///< the Parse of the statement that carries the identity
+    bool drops_sql_prepared = false;  ///< a Close of what SQL's PREPARE has made
 };
 
 /// An answer being kept while it passes.
@@ -113,6 +117,9 @@ struct pending_request {
     bool counted_as_read = false;
     unsigned servers_lost = 0;  ///< before anything of it was sent
 };
+
+/// In front of a statement's name that the client does not have, where it looks like one of ours.
+inline constexpr std::string_view unknown_prefix = "client's ";
 
 /// How far it is certain that a text means to PostgreSQL what the analyzer takes it for.
 enum class reading : std::uint8_t {
@@ -199,6 +206,9 @@ private:
     /// One message of an extended request, with what its place in the request means.
     struct batch {
         std::vector<wire::message> messages;  ///< up to and with Sync or Flush
+        /// What could not be read, and the reason; null: all could.
+        const wire::message* malformed = nullptr;
+        wire::errc error = wire::errc::ok;
         std::size_t size = 0;
         char end = 'S';  ///< 'S', or 'H' for a Flush, the client's or one of ours
         bool flush_is_ours = false;
@@ -258,12 +268,15 @@ private:
     step handle_request(std::string_view bytes, std::size_t& used);
     step handle_query(const wire::message& message);
     step handle_batch();
+    step handle_malformed();
     bool is_too_large(char tag, std::size_t size);
     bool collect_batch(std::string_view bytes);
     bool classify();
     const wire::message* bind_of(std::string_view portal) const;
     bool classify_execute(const wire::execute_message& execute);
     bool classify_message(const wire::message& message);
+    bool is_prepared_by_sql(std::string_view name) const;
+    static const std::string* deallocates(const prepared_statement& statement);
     plan_ptr plan_of(const sql::analysis_ptr& analysis, std::string_view text);
     plan_ptr plan_of(const prepared_statement& statement);
     prepared_ptr find_statement(std::string_view name) const;
@@ -360,6 +373,7 @@ private:
         expectation::kind what,
         expectation::fate how = expectation::fate::forward,
         int fill = -1);
+    void name_meant(std::string_view name);
     bool may_want_identity() const;
     bool wants_identity(const plan& of) const;
     void begin_running();
@@ -393,7 +407,10 @@ private:
     void commit_naming(int index);
     void after_relay();
     void drop_until_sync();
-    bool rewrite_statement_name(std::string_view body, std::string& out) const;
+    static bool rewrite_statement_name(
+        const wire::error_fields& fields,
+        std::string_view meant,
+        std::string& out);
     void emit_local_answers();
     void complete_head();
     void revert_context();
@@ -421,7 +438,6 @@ private:
     void flush_run();
     void enter_copy_in();
     std::size_t consume_copy_in(std::string_view bytes);
-    bool end_copy_with_sync();
     void resynchronise();
 
     // console.cpp
@@ -523,9 +539,7 @@ private:
     bool in_extended_ = false;    // a Flush was forwarded: the server's batch is open until Sync
     bool skip_until_sync_ = false;  // the open batch failed: client messages are dropped until Sync
     bool copy_in_ = false;          // the server takes CopyData
-    bool copy_extended_ = false;    // within the extended protocol: until Sync
-    bool copy_ended_ = false;       // CopyDone or CopyFail has passed
-    bool copy_discard_ = false;     // the copy failed: the client's data is dropped until Sync
+    bool copy_extended_ = false;    // within the extended protocol
     std::size_t copy_rest_ = 0;     // bytes of a CopyData still to come from the client
     bool copy_ships_ = true;        // and whether they go to the server
     bool local_settings_ = false;   // SET LOCAL in this transaction: names may resolve differently
@@ -557,6 +571,7 @@ private:
     std::optional<running_request> open_batch_;
     std::vector<expectation> expected_;
     std::size_t expected_head_ = 0;
+    std::string names_meant_;  // of statements, by what is expected
 
     // On the console: statements by name, and what the portal runs.
     std::unordered_map<std::string, std::string> console_statements_;

@@ -202,7 +202,7 @@ void session::read_startup_parameters(const wire::startup_packet& packet) {
         } else if (name == "postern.cache") {
             context_.change().cache_bypass = value == "bypass";
         } else {
-            if (name == "application_name") application_name_ = value;
+            if (name == "application_name") application_name_ = value = clean_ascii(value);
             startup_settings_[name] = value;
         }
     }

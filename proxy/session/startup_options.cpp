@@ -39,6 +39,14 @@ std::string to_lower(std::string_view text) {
     return out;
 }
 
+std::string clean_ascii(std::string_view text) {
+    std::string out{text};
+    for (char& c : out) {
+        if (c < ' ' || c > '~') c = '?';
+    }
+    return out;
+}
+
 outcome<std::vector<std::pair<std::string, std::string>>> parse_options(std::string_view options) {
     std::vector<std::pair<std::string, std::string>> out;
     const auto words = split(options);

@@ -20,4 +20,8 @@ outcome<std::vector<std::pair<std::string, std::string>>> parse_options(std::str
 /// ASCII lower case, as names of settings compare.
 std::string to_lower(std::string_view text);
 
+/// With '?' for every byte that is not printable ASCII, as PostgreSQL 15 spells application_name
+/// (pg_clean_ascii).
+std::string clean_ascii(std::string_view text);
+
 }  // namespace postern::session
