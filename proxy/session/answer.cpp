@@ -53,16 +53,18 @@ bool changes_settings(const sql::text_facts& facts) {
 }  // namespace
 
 bool session::may_answer_locally() const {
-    if (!batch_local_ || in_extended_ || copy_in_ || phase_ != phase::ready) return false;
+    if (!front_.local || in_extended_ || copy_in_ || phase_ != phase::ready) return false;
     // What is bound is also run: a portal that is only described has to exist on a server.
-    const auto binds = is_query_ ? std::ptrdiff_t{0}
-                                 : std::ranges::count(batch_.messages, 'B', &wire::message::tag);
-    if (!is_query_ && static_cast<std::size_t>(binds) != executions_.size()) return false;
+    const auto binds = front_.is_query
+                           ? std::ptrdiff_t{0}
+                           : std::ranges::count(front_.batch.messages, 'B', &wire::message::tag);
+    if (!front_.is_query && static_cast<std::size_t>(binds) != front_.executions.size())
+        return false;
     // A statement that is only prepared has to be checked by PostgreSQL; one that is run here as a
     // hit, or that we understand to the letter, has been.
     for (const auto& one : namings_) {
         if (one.statement == nullptr || is_describable(*one.statement)) continue;
-        const bool runs = std::ranges::any_of(executions_, [&](const execution& e) {
+        const bool runs = std::ranges::any_of(front_.executions, [&](const execution& e) {
             return e.statement == one.statement;
         });
         if (!runs) return false;
@@ -88,11 +90,11 @@ session::step session::answer_locally(bool& answered) {
         return outcome;
     }
     if (skip_until_sync_) {
-        POSTERN_ASSERT(batch_.end == 'S' && executions_.empty());
+        POSTERN_ASSERT(front_.batch.end == 'S' && front_.executions.empty());
         skip_until_sync_ = false;
     }
     if (!may_answer_locally()) {
-        for (auto& one : executions_) {
+        for (auto& one : front_.executions) {
             one.why = why_not_cached(one, place_, read_committed_);
             if (one.why == reason::none) one.why = reason::pipeline;
         }
@@ -101,7 +103,7 @@ session::step session::answer_locally(bool& answered) {
     auto place = place_;
     bool read_committed = read_committed_;
     bool all_here = true;
-    for (auto& one : executions_) {
+    for (auto& one : front_.executions) {
         if (is_local_control(one, place)) {
             // What a new transaction's level will be is known when it has begun.
             const auto& isolation = one.plan->single()->isolation;
@@ -120,7 +122,7 @@ session::step session::answer_locally(bool& answered) {
     // An open transaction's Sync, and an empty query in it, are PostgreSQL's to answer only when
     // something else of the request goes there.
     if (!all_here) {
-        for (auto& one : executions_) {
+        for (auto& one : front_.executions) {
             if (one.hit != nullptr) one.why = reason::pipeline;
             one.hit = nullptr;
         }
@@ -138,11 +140,12 @@ session::step session::answer_locally(bool& answered) {
 /// What this client may not do, whatever PostgreSQL would say.
 std::optional<session::refused> session::refusal() {
     refresh_claims();
-    const bool several = executions_.size() + (is_query_ && !executions_.empty()
-                                                   ? executions_[0].plan->footprints.size() - 1
-                                                   : 0) >
+    const bool several = front_.executions.size() +
+                             (front_.is_query && !front_.executions.empty()
+                                  ? front_.executions[0].plan->footprints.size() - 1
+                                  : 0) >
                          1;
-    for (const auto& one : executions_) {
+    for (const auto& one : front_.executions) {
         if (auto no = refusal_of_names(*one.plan)) return no;
         if (one.obscure && guards_identity()) {
             return refused{
@@ -161,10 +164,10 @@ std::optional<session::refused> session::refusal() {
             if (auto no = refusal_of_setting(change, several)) return no;
         }
     }
-    if (!is_query_ || claims_ == nullptr || claims_->empty || executions_.empty())
+    if (!front_.is_query || claims_ == nullptr || claims_->empty || front_.executions.empty())
         return std::nullopt;
     // Behind a COMMIT in the middle of one query text the rest would run as nobody.
-    const auto& facts = *executions_[0].plan->analysis->facts;
+    const auto& facts = *front_.executions[0].plan->analysis->facts;
     for (std::size_t i = 0; facts.understood && i + 1 < facts.statements.size(); ++i) {
         const auto kind = facts.statements[i].kind;
         const bool resets_all = std::ranges::any_of(
@@ -287,7 +290,7 @@ bool session::is_local_control(const execution& one, transaction_place place) co
     case sql::statement_kind::discard:
         // Behind another statement of its pipeline PostgreSQL refuses it.
         return place == transaction_place::none && facts->command_tag == "DISCARD ALL" &&
-               &one == &executions_.front();
+               &one == &front_.executions.front();
     case sql::statement_kind::begin: return place == transaction_place::none;
     case sql::statement_kind::commit:
     case sql::statement_kind::rollback: return place == transaction_place::held && !facts->chain;
@@ -348,11 +351,12 @@ reason session::why_not_cached(const execution& one, transaction_place place, bo
 
 /// A parameter in text form goes through its type's input function: 'now' is as good as now().
 bool session::parameters_are_constant(const execution& one) const {
-    if (wire::read_bind(one.bind->body, bind_) != wire::errc::ok) return false;
-    for (std::size_t i = 0; i < bind_.values.size(); ++i) {
-        const auto& formats = bind_.parameter_formats;
+    if (wire::read_bind(one.bind->body, front_.bind) != wire::errc::ok) return false;
+    for (std::size_t i = 0; i < front_.bind.values.size(); ++i) {
+        const auto& formats = front_.bind.parameter_formats;
         const auto format = formats.empty() ? 0 : formats.size() == 1 ? formats[0] : formats[i];
-        if (format == 0 && bind_.values[i] && sql::depends_on_time(*bind_.values[i])) return false;
+        if (format == 0 && front_.bind.values[i] && sql::depends_on_time(*front_.bind.values[i]))
+            return false;
     }
     return true;
 }
@@ -402,7 +406,7 @@ session::source session::look_up(execution& one, transaction_place place, bool r
     one.why = reason::miss;
     if (one.plan->why_not == reason::rule_observe) return source::server;
     // Waiting for others makes sense for a request of one read; in a pipeline it is not worth it.
-    return executions_.size() == 1 ? look_further(one, key) : source::server;
+    return front_.executions.size() == 1 ? look_further(one, key) : source::server;
 }
 
 session::source session::serve(execution& one, const cache::entry_ptr& found, reason how) {
@@ -488,20 +492,20 @@ bool session::join_flight(const cache::key_view& key, const coherence::dependenc
 /// Renders the whole answer. From here on the request can't fail: its effects are made as its
 /// messages come by.
 void session::render(std::string& out) {
-    if (is_query_) {
+    if (front_.is_query) {
         unnamed_ = nullptr;  // PostgreSQL drops it at a simple Query
-        if (executions_.empty()) {
+        if (front_.executions.empty()) {
             wire::write_empty_query_response(out);
         } else {
-            render_execution(executions_.front(), true, out);
+            render_execution(front_.executions.front(), true, out);
         }
     } else {
         std::size_t next = 0;
         namings_done_ = 0;
-        for (const auto& message : batch_.messages)
+        for (const auto& message : front_.batch.messages)
             render_message(message, next, out);
     }
-    if (is_query_) {
+    if (front_.is_query) {
         wire::write_ready_for_query(out, status_byte());
     }
 }
@@ -518,20 +522,21 @@ void session::render_message(const wire::message& message, std::size_t& next, st
         return wire::write_parse_complete(out);
     }
     case 'B':
-        rendered_bind_ = next;  // each Bind is run once, and in order
+        front_.rendered_bind = next;  // each Bind is run once, and in order
         return wire::write_bind_complete(out);
     case 'D':
-        (void)wire::read_target(message.body, target_);
-        if (target_.kind == 'S') {
-            const auto& statement = target_.name.empty() ? unnamed_
-                                                         : statements_.find(target_.name)->second;
+        (void)wire::read_target(message.body, front_.target);
+        if (front_.target.kind == 'S') {
+            const auto& statement = front_.target.name.empty()
+                                        ? unnamed_
+                                        : statements_.find(front_.target.name)->second;
             return render_statement_description(*statement, out);
         }
-        return render_description(executions_[rendered_bind_], out);
-    case 'E': return render_execution(executions_[next++], false, out);
+        return render_description(front_.executions[front_.rendered_bind], out);
+    case 'E': return render_execution(front_.executions[next++], false, out);
     case 'C':
-        (void)wire::read_target(message.body, target_);
-        if (target_.kind == 'S') {
+        (void)wire::read_target(message.body, front_.target);
+        if (front_.target.kind == 'S') {
             const auto& named = namings_[namings_done_++];
             if (named.name.empty()) {
                 unnamed_ = nullptr;
@@ -588,8 +593,9 @@ void session::render_statement_description(const prepared_statement& statement, 
 }
 
 std::int16_t session::result_format(const execution& one, std::size_t column) const {
-    if (one.bind == nullptr || wire::read_bind(one.bind->body, bind_) != wire::errc::ok) return 0;
-    const auto& formats = bind_.result_formats;
+    if (one.bind == nullptr || wire::read_bind(one.bind->body, front_.bind) != wire::errc::ok)
+        return 0;
+    const auto& formats = front_.bind.result_formats;
     if (formats.empty()) return 0;
     return formats.size() == 1       ? formats[0]
            : column < formats.size() ? formats[column]

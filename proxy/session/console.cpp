@@ -63,37 +63,37 @@ void session::on_console_message(const wire::message& message) {
     switch (message.tag) {
     case 'X': return end();
     case 'Q':
-        if (wire::read_query(message.body, query_text_) != wire::errc::ok) {
+        if (wire::read_query(message.body, front_.query_text) != wire::errc::ok) {
             return protocol_violation("malformed Query message");
         }
-        return ask_console(std::string{query_text_}, console_answer::query);
+        return ask_console(std::string{front_.query_text}, console_answer::query);
     case 'P':
-        if (wire::read_parse(message.body, parse_) != wire::errc::ok) {
+        if (wire::read_parse(message.body, front_.parse) != wire::errc::ok) {
             return protocol_violation("malformed Parse message");
         }
-        console_statements_[std::string{parse_.name}] = parse_.query;
+        console_->statements[std::string{front_.parse.name}] = front_.parse.query;
         wire::write_parse_complete(out);
         break;
     case 'B':
-        if (wire::read_bind(message.body, bind_) != wire::errc::ok) {
+        if (wire::read_bind(message.body, front_.bind) != wire::errc::ok) {
             return protocol_violation("malformed Bind message");
         }
-        console_portal_ = console_statements_[std::string{bind_.statement}];
+        console_->portal = console_->statements[std::string{front_.bind.statement}];
         wire::write_bind_complete(out);
         break;
     case 'D':
-        if (wire::read_target(message.body, target_) != wire::errc::ok) {
+        if (wire::read_target(message.body, front_.target) != wire::errc::ok) {
             return protocol_violation("malformed Describe message");
         }
-        if (target_.kind == 'S') {
+        if (front_.target.kind == 'S') {
             wire::write_parameter_description(out, {});
             send_to_client(out);
             return ask_console(
-                console_statements_[std::string{target_.name}],
+                console_->statements[std::string{front_.target.name}],
                 console_answer::description);
         }
-        return ask_console(console_portal_, console_answer::description);
-    case 'E': return ask_console(console_portal_, console_answer::rows);
+        return ask_console(console_->portal, console_answer::description);
+    case 'E': return ask_console(console_->portal, console_answer::rows);
     case 'C': wire::write_close_complete(out); break;
     case 'S':
         skip_until_sync_ = false;

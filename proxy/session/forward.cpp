@@ -134,8 +134,8 @@ void session::on_dressed() {
 }
 
 session::step session::forward() {
-    if (server_ == nullptr && batch_.end == 'S' && !is_query_ && batch_.messages.size() == 1 &&
-        !in_extended_) {
+    if (server_ == nullptr && front_.batch.end == 'S' && !front_.is_query &&
+        front_.batch.messages.size() == 1 && !in_extended_) {
         // A lone Sync with nothing open anywhere.
         std::string out;
         wire::write_ready_for_query(out, status_byte());
@@ -151,7 +151,7 @@ session::step session::forward() {
     auto& out = worker_.server_bytes;
     out.clear();
     if (place_ == transaction_place::held) compose_begin(out);
-    if (is_query_) {
+    if (front_.is_query) {
         compose_query(out);
     } else {
         compose_batch(out);
@@ -164,23 +164,56 @@ session::step session::forward() {
     return phase_ == phase::closing ? step::ended : step::consumed;
 }
 
+void running_request::clear() {
+    running_request fresh;
+    fresh.executions.swap(executions);
+    fresh.fills.swap(fills);
+    fresh.endings.swap(endings);
+    fresh.executions.clear();
+    fresh.fills.clear();
+    fresh.endings.clear();
+    *this = std::move(fresh);
+}
+
+void session::start_running() {
+    auto& spare = front_.spare;
+    if (spare.empty()) {
+        running_ = std::make_unique<running_request>();
+        return;
+    }
+    running_ = std::move(spare.back());
+    spare.pop_back();
+}
+
+void session::end_running() {
+    constexpr std::size_t spare_max = 64;
+    if (running_ == nullptr) return;
+    running_->clear();
+    if (front_.spare.size() < spare_max) {
+        front_.spare.push_back(std::move(running_));
+    } else {
+        running_.reset();
+    }
+}
+
 void session::begin_running() {
     if (open_batch_) {
-        running_ = std::exchange(open_batch_, std::nullopt);
+        running_ = std::move(open_batch_);
     } else {
-        running_.emplace();
+        start_running();
         running_->from_idle = place_ == transaction_place::none && !in_extended_;
     }
     running_->started_at = pending_.started_at;
+    running_->is_query = front_.is_query;
     running_->reads = std::max(running_->reads, reading_);
-    for (const auto& one : executions_) {
+    for (const auto& one : front_.executions) {
         running_->controls_transaction |= one.plan->controls_transaction;
         running_->changes_catalog |= one.plan->changes_catalog;
     }
 }
 
 void session::note_executions() {
-    for (auto& one : executions_) {
+    for (auto& one : front_.executions) {
         running_->executions.push_back({one.plan, std::move(one.settings), one.why});
     }
 }
@@ -192,11 +225,11 @@ void session::raise_fence() {
                          pins_[static_cast<std::size_t>(sql::pin_cause::unread_catalog)] ||
                          local_settings_;
     std::size_t statements = 0;
-    for (const auto& one : executions_) {
+    for (const auto& one : front_.executions) {
         sets_anything |= !one.settings.empty() || one.plan->hides_settings;
         statements += one.plan->footprints.size();
     }
-    for (const auto& one : executions_) {
+    for (const auto& one : front_.executions) {
         if (!one.plan->writes()) continue;
         append_unique(dirty_tags_, one.plan->write_tags);
         // Names resolve differently once search_path has changed out of our sight.
@@ -207,7 +240,8 @@ void session::raise_fence() {
     const bool nothing = dirty_tags_.empty() && !dirty_everything_;
     const bool in_block = place_ == transaction_place::held || place_ == transaction_place::open ||
                           place_ == transaction_place::failed;
-    const bool may_commit = running_->controls_transaction || (!in_block && batch_.end == 'S');
+    const bool may_commit = running_->controls_transaction ||
+                            (!in_block && front_.batch.end == 'S');
     if (nothing || !may_commit) return;
     auto& versions = worker_.shared.versions;
     running_->fence = dirty_everything_ ? versions.raise_everything() : versions.raise(dirty_tags_);
@@ -217,11 +251,11 @@ void session::raise_fence() {
 /// Captures the versions of what will be read, before anything is sent. DESIGN §5.
 void session::prepare_fills() {
     // A read behind a write of the same request sees what others can't see yet.
-    const bool writes = std::ranges::any_of(executions_, [](const execution& one) {
+    const bool writes = std::ranges::any_of(front_.executions, [](const execution& one) {
         return one.plan->writes() || one.plan->takes_locks || !one.settings.empty() ||
                one.plan->sets_transaction_modes;
     });
-    for (auto& one : executions_) {
+    for (auto& one : front_.executions) {
         one.fill = -1;
         if (one.why != reason::miss) continue;
         if (writes) {
@@ -296,7 +330,7 @@ void session::choose_context() {
     if (running_->changes_catalog) private_context_ = nullptr;
     if (private_context_ != nullptr) return;
     if (!dirty_catalog_ && !running_->changes_catalog && !local_shape_ &&
-        std::ranges::none_of(executions_, shapes) &&
+        std::ranges::none_of(front_.executions, shapes) &&
         std::ranges::none_of(running_->executions, shapes))
         return;
     static std::atomic<std::uint64_t> next{0};
@@ -357,14 +391,14 @@ void session::compose_identity(std::string& out) {
 }
 
 void session::compose_query(std::string& out) {
-    const auto& message = batch_.messages.front();
+    const auto& message = front_.batch.messages.front();
     if (message.tag == 'F') {
         out += message.whole;
         expect(kind::function_call);
         return;
     }
     std::map<std::string, prepared_ptr> named;
-    for (const auto& one : executions_) {
+    for (const auto& one : front_.executions) {
         if (wants_identity(*one.plan)) compose_identity(out);
         // SQL's EXECUTE and DEALLOCATE name statements as the client does; the server has to know
         // those names.
@@ -382,7 +416,10 @@ void session::compose_query(std::string& out) {
     unnamed_ = nullptr;
     server_->unnamed.reset();
     out += message.whole;
-    expect(kind::query, fate::forward, executions_.empty() ? -1 : executions_.front().fill);
+    expect(
+        kind::query,
+        fate::forward,
+        front_.executions.empty() ? -1 : front_.executions.front().fill);
 }
 
 /// A Query that names statements of the protocol: they are there under the client's names for as
@@ -396,7 +433,7 @@ void session::compose_query_naming(
     }
     unnamed_ = nullptr;
     server_->unnamed.reset();
-    out += batch_.messages.front().whole;
+    out += front_.batch.messages.front().whole;
     expect(kind::query, fate::all_but_ready);
     for (const auto& [name, unused] : named) {
         wire::write_close(out, 'S', name);
@@ -433,11 +470,11 @@ void session::compose_abort(std::string& out) {
 void session::compose_batch(std::string& out) {
     std::size_t next_execution = 0;
     namings_visible_ = 0;
-    composed_bind_ = nullptr;
-    for (const auto& message : batch_.messages)
+    front_.composed_bind = nullptr;
+    for (const auto& message : front_.batch.messages)
         compose_message(message, next_execution, out);
-    if (batch_.flush_is_ours) wire::write_flush(out);
-    in_extended_ = batch_.end == 'H';
+    if (front_.batch.flush_is_ours) wire::write_flush(out);
+    in_extended_ = front_.batch.end == 'H';
 }
 
 void session::compose_message(
@@ -448,7 +485,7 @@ void session::compose_message(
     case 'P': return compose_parse(message, out);
     case 'B': return compose_bind(message, out);
     case 'D': return compose_describe(message, next_execution, out);
-    case 'E': return compose_execute(message, executions_[next_execution++], out);
+    case 'E': return compose_execute(message, front_.executions[next_execution++], out);
     case 'C': return compose_close(message, out);
     case 'S':
         out += message.whole;
@@ -535,16 +572,16 @@ void session::forget_unnamed(std::string& out) {
 }
 
 void session::compose_bind(const wire::message& message, std::string& out) {
-    composed_bind_ = &message;
-    (void)wire::read_bind(message.body, bind_);
-    const auto statement = find_statement(bind_.statement);
+    front_.composed_bind = &message;
+    (void)wire::read_bind(message.body, front_.bind);
+    const auto statement = find_statement(front_.bind.statement);
     // The identity stands before the values are bound: planning may already look at policies, and
     // a portal may be run by a later request.
     if (statement != nullptr && may_want_identity() && wants_identity(*plan_of(*statement))) {
         compose_identity(out);
     }
     if (statement != nullptr) compose_deallocated(*statement, out);
-    if (bind_.statement.empty()) {
+    if (front_.bind.statement.empty()) {
         const bool parsed_here = std::any_of(
             namings_.begin(),
             namings_.begin() + static_cast<std::ptrdiff_t>(namings_visible_),
@@ -560,32 +597,32 @@ void session::compose_bind(const wire::message& message, std::string& out) {
     } else {
         std::string buffer;
         const auto name = statement != nullptr ? server_name_of(*statement, out)
-                                               : unknown_name(bind_.statement, buffer);
-        wire::write_bind(out, bind_.portal, name, bind_.rest);
+                                               : unknown_name(front_.bind.statement, buffer);
+        wire::write_bind(out, front_.bind.portal, name, front_.bind.rest);
     }
     expect(kind::bind);
-    if (!bind_.statement.empty()) name_meant(bind_.statement);
+    if (!front_.bind.statement.empty()) name_meant(front_.bind.statement);
 }
 
 void session::compose_describe(
     const wire::message& message,
     std::size_t next_execution,
     std::string& out) {
-    (void)wire::read_target(message.body, target_);
-    if (target_.kind == 'P') {
+    (void)wire::read_target(message.body, front_.target);
+    if (front_.target.kind == 'P') {
         out += message.whole;
         int fill = -1;
         // Of the portal that is about to run; behind its Execute this describes the one before.
-        if (target_.name.empty() && next_execution < executions_.size() &&
-            executions_[next_execution].bind == composed_bind_) {
-            fill = executions_[next_execution].fill;
-            executions_[next_execution].describes_portal = fill >= 0;
+        if (front_.target.name.empty() && next_execution < front_.executions.size() &&
+            front_.executions[next_execution].bind == front_.composed_bind) {
+            fill = front_.executions[next_execution].fill;
+            front_.executions[next_execution].describes_portal = fill >= 0;
         }
         expect(kind::describe_portal, fate::forward, fill);
         return;
     }
-    const auto statement = find_statement(target_.name);
-    if (target_.name.empty()) {
+    const auto statement = find_statement(front_.target.name);
+    if (front_.target.name.empty()) {
         if (statement == nullptr) forget_unnamed(out);
         if (statement != nullptr && server_->unnamed != server_key(*statement)) {
             wire::write_parse(out, {}, statement->text, statement->parameter_types);
@@ -596,22 +633,22 @@ void session::compose_describe(
     } else {
         std::string buffer;
         const auto name = statement != nullptr ? server_name_of(*statement, out)
-                                               : unknown_name(target_.name, buffer);
+                                               : unknown_name(front_.target.name, buffer);
         wire::write_describe(out, 'S', name);
     }
     expect(kind::describe_statement);
-    if (!target_.name.empty()) name_meant(target_.name);
+    if (!front_.target.name.empty()) name_meant(front_.target.name);
 }
 
 void session::compose_close(const wire::message& message, std::string& out) {
-    (void)wire::read_target(message.body, target_);
-    if (target_.kind == 'P') {
+    (void)wire::read_target(message.body, front_.target);
+    if (front_.target.kind == 'P') {
         out += message.whole;
         expect(kind::close);
         return;
     }
     const auto index = static_cast<int>(namings_visible_++);
-    if (is_prepared_by_sql(target_.name)) {
+    if (is_prepared_by_sql(front_.target.name)) {
         out += message.whole;
         auto& expected = expect(kind::close);
         expected.names = index;
@@ -683,7 +720,7 @@ session::step session::refuse(std::string_view sqlstate, std::string_view messag
         // An open batch of extended messages ends here as well.
         if (in_extended_) compose_abort(bytes);
         // A client that has only sent Flush so far is not told ReadyForQuery before its Sync.
-        const bool told = batch_.end == 'S';
+        const bool told = front_.batch.end == 'S';
         if (in_block) {
             wire::write_query(bytes, "refused by postern");
             expect(kind::query, told ? fate::ready_only : fate::hidden);
@@ -696,7 +733,7 @@ session::step session::refuse(std::string_view sqlstate, std::string_view messag
         send_to_server(bytes);
         return step::consumed;
     }
-    if (batch_.end == 'S') {
+    if (front_.batch.end == 'S') {
         wire::write_ready_for_query(out, status_byte());
     } else {
         skip_until_sync_ = true;

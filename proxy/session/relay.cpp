@@ -502,7 +502,7 @@ void session::after_relay() {
             take_note(*one.plan, one.why, metrics::histogram::latency_server, request.started_at);
         }
         if (!request.ready) suspend_batch();
-        running_.reset();
+        end_running();
         if (fatal_seen_) return;  // the end of the connection follows
         release_server();
         if (phase_ == phase::closing) return resynchronise();
@@ -781,7 +781,7 @@ void session::apply_effect(const sql::statement_facts& facts) {
         return unpin(sql::pin_cause::with_hold_cursor, facts.object_name);
     case statement_kind::deallocate:
         // A single name of the extended protocol went with the answer, in its place among others.
-        if (!is_query_ && !facts.object_name.empty())
+        if (!running_->is_query && !facts.object_name.empty())
             return unpin(sql::pin_cause::sql_prepare, facts.object_name);
         return forget_statements(facts.object_name);
     case statement_kind::discard: return apply_discard(facts.command_tag);
@@ -815,7 +815,7 @@ void session::apply_discard(std::string_view tag) {
     pinned_names_.clear();
     portals_.clear();
     auto& values = context_.change();
-    values.settings = std::make_shared<const pool::settings_map>(startup_settings_);
+    values.settings = startup_settings_;
     values.identity = values.identity_local = pool::no_settings();
     values.cache_bypass = false;
     if (server_) {
@@ -838,7 +838,7 @@ void session::apply_setting(const sql::setting_change& change) {
         return;
     }
     auto& wanted = context_.change().settings;
-    wanted = pool::apply(wanted, change, startup_settings_);
+    wanted = pool::apply(wanted, change, *startup_settings_);
     if (change.what == sql::setting_change::action::reset_all) {
         context_.change().identity = context_.change().identity_local = pool::no_settings();
         identity_injected_ = false;
@@ -896,7 +896,7 @@ void session::server_lost() {
         return go_on();
     }
     flush_run();
-    const bool mid_answer = running_.has_value();
+    const bool mid_answer = running_ != nullptr;
     const bool mid_row = is_mid_row();
     if (running_ && running_->fence.raised()) {
         // Whether it has committed is not known before its backend is gone.
@@ -909,7 +909,7 @@ void session::server_lost() {
             });
         }
     }
-    running_.reset();
+    end_running();
     waiting_for_ = nullptr;
     drop_server();
     place_ = transaction_place::none;
@@ -1048,7 +1048,7 @@ void session::resynchronise() {
         expect(kind::query, fate::swallow);
     }
     if (!out.empty()) {
-        running_.emplace();
+        start_running();
         running_->started_at = postern::now();
         running_->saw_rollback = true;
         running_->endings.push_back(transaction_end::rolled_back);

@@ -113,7 +113,7 @@ session::step session::handle_request(std::string_view bytes, std::size_t& used)
             return phase_ == phase::closing ? step::ended : step::consumed;
         }
         const auto outcome = handle_batch();
-        if (outcome == step::consumed) used = batch_.size;
+        if (outcome == step::consumed) used = front_.batch.size;
         return outcome;
     }
     switch (tag) {
@@ -149,15 +149,15 @@ bool session::is_too_large(char tag, std::size_t size) {
 
 session::step session::handle_query(const wire::message& message) {
     if (pending_.started_at == 0) pending_.started_at = postern::now();
-    batch_.messages.clear();
-    batch_.messages.push_back(message);
-    batch_.size = message.whole.size();
-    batch_.end = 'S';
-    executions_.clear();
+    front_.batch.messages.clear();
+    front_.batch.messages.push_back(message);
+    front_.batch.size = message.whole.size();
+    front_.batch.end = 'S';
+    front_.executions.clear();
     namings_.clear();
     namings_visible_ = 0;
-    batch_local_ = true;
-    is_query_ = true;
+    front_.local = true;
+    front_.is_query = true;
     reading_ = open_batch_ ? open_batch_->reads : reading::plain;
     refresh_plan_context();
 
@@ -165,20 +165,20 @@ session::step session::handle_query(const wire::message& message) {
     if (message.tag == 'F') {
         one.plan = plan_of_function_call(message.body);
         one.hides_identity = !one.plan->analysis->facts->understood;
-        batch_local_ = false;
+        front_.local = false;
     } else {
-        batch_.error = wire::read_query(message.body, query_text_);
-        if (batch_.error != wire::errc::ok) {
-            batch_.malformed = &batch_.messages.front();
+        front_.batch.error = wire::read_query(message.body, front_.query_text);
+        if (front_.batch.error != wire::errc::ok) {
+            front_.batch.malformed = &front_.batch.messages.front();
             return handle_malformed();
         }
-        one.plan = plan_of(nullptr, query_text_);
-        one.obscure = is_obscure(query_text_);
-        one.text = query_text_;
+        one.plan = plan_of(nullptr, front_.query_text);
+        one.obscure = is_obscure(front_.query_text);
+        one.text = front_.query_text;
     }
     if (!one.plan->analysis->facts->statements.empty() || !one.plan->analysis->facts->understood) {
         fill_in_settings(one, nullptr);
-        executions_.push_back(std::move(one));
+        front_.executions.push_back(std::move(one));
     }
     bool answered = false;
     const auto outcome = answer_locally(answered);
@@ -201,12 +201,12 @@ plan_ptr session::plan_of_function_call(std::string_view body) {
 
 /// Gathers the messages up to Sync or Flush. False: not all there yet, or the session is ending.
 bool session::collect_batch(std::string_view bytes) {
-    batch_.messages.clear();
-    batch_.size = 0;
-    batch_.flush_is_ours = false;
-    while (batch_.size < bytes.size()) {
+    front_.batch.messages.clear();
+    front_.batch.size = 0;
+    front_.batch.flush_is_ours = false;
+    while (front_.batch.size < bytes.size()) {
         const auto next = wire::peek_message(
-            bytes.substr(batch_.size),
+            bytes.substr(front_.batch.size),
             wire::direction::from_client,
             body_size_max);
         if (next.state == wire::frame_state::malformed) {
@@ -214,7 +214,7 @@ bool session::collect_batch(std::string_view bytes) {
             return false;
         }
         if (next.state == wire::frame_state::incomplete) {
-            const auto rest = bytes.substr(batch_.size);
+            const auto rest = bytes.substr(front_.batch.size);
             const auto head = wire::peek_header(rest, wire::direction::from_client, body_size_max);
             if (head.state == wire::frame_state::complete &&
                 is_too_large(head.header.tag, head.header.message_size()))
@@ -224,20 +224,20 @@ bool session::collect_batch(std::string_view bytes) {
         if (!is_extended(next.message.tag)) {
             // A simple Query (or the client's farewell) in the middle of an open batch: what came
             // before it is run first.
-            batch_.end = 'H';
-            batch_.flush_is_ours = true;
+            front_.batch.end = 'H';
+            front_.batch.flush_is_ours = true;
             return true;
         }
-        batch_.messages.push_back(next.message);
-        batch_.size += next.message.whole.size();
+        front_.batch.messages.push_back(next.message);
+        front_.batch.size += next.message.whole.size();
         if (next.message.tag == 'S' || next.message.tag == 'H') {
-            batch_.end = next.message.tag;
+            front_.batch.end = next.message.tag;
             return true;
         }
     }
-    if (batch_.size > batch_size_max) {
-        batch_.end = 'H';
-        batch_.flush_is_ours = true;
+    if (front_.batch.size > batch_size_max) {
+        front_.batch.end = 'H';
+        front_.batch.flush_is_ours = true;
         return true;
     }
     return false;
@@ -245,10 +245,11 @@ bool session::collect_batch(std::string_view bytes) {
 
 session::step session::handle_batch() {
     if (pending_.started_at == 0) pending_.started_at = postern::now();
-    is_query_ = false;
-    query_text_ = {};
+    front_.is_query = false;
+    front_.query_text = {};
     refresh_plan_context();
-    if (!classify() && batch_.malformed == batch_.messages.data()) return handle_malformed();
+    if (!classify() && front_.batch.malformed == front_.batch.messages.data())
+        return handle_malformed();
     bool answered = false;
     const auto outcome = answer_locally(answered);
     if (answered || outcome != step::consumed) return outcome;
@@ -258,13 +259,13 @@ session::step session::handle_batch() {
 /// A message that is framed well but does not read is an error as any to PostgreSQL: the rest up to
 /// Sync is skipped, and the session goes on.
 session::step session::handle_malformed() {
-    const auto message = *batch_.malformed;
-    batch_.messages.assign(1, message);
-    batch_.size = message.whole.size();
-    batch_.end = message.tag == 'Q' || message.tag == 'S' ? 'S' : 'H';
-    batch_.flush_is_ours = true;
-    executions_.clear();
-    switch (batch_.error) {
+    const auto message = *front_.batch.malformed;
+    front_.batch.messages.assign(1, message);
+    front_.batch.size = message.whole.size();
+    front_.batch.end = message.tag == 'Q' || message.tag == 'S' ? 'S' : 'H';
+    front_.batch.flush_is_ours = true;
+    front_.executions.clear();
+    switch (front_.batch.error) {
     case wire::errc::missing_terminator: return refuse("08P01", "invalid string in message");
     case wire::errc::truncated: return refuse("08P01", "insufficient data left in message");
     case wire::errc::bad_value:
@@ -284,28 +285,28 @@ session::step session::handle_malformed() {
 /// Reads the batch's messages: which statements it runs, names and forgets. False: one of them does
 /// not read; those in front of it are a batch of their own, unless there are none.
 bool session::classify() {
-    executions_.clear();
+    front_.executions.clear();
     namings_.clear();
     namings_visible_ = 0;
-    bound_ = nullptr;
-    bound_by_ = nullptr;
-    binds_.clear();
+    front_.bound = nullptr;
+    front_.bound_by = nullptr;
+    front_.binds.clear();
     reading_ = open_batch_ ? open_batch_->reads : reading::plain;
-    batch_local_ = batch_.end == 'S';
-    batch_.malformed = nullptr;
-    const auto bad = std::ranges::find_if_not(batch_.messages, [&](const wire::message& one) {
+    front_.local = front_.batch.end == 'S';
+    front_.batch.malformed = nullptr;
+    const auto bad = std::ranges::find_if_not(front_.batch.messages, [&](const wire::message& one) {
         return classify_message(one);
     });
-    if (bad == batch_.messages.end()) return true;
-    batch_.malformed = &*bad;
-    if (bad == batch_.messages.begin()) return false;
-    batch_.messages.erase(bad, batch_.messages.end());
-    batch_.size = 0;
-    for (const auto& one : batch_.messages)
-        batch_.size += one.whole.size();
-    batch_.end = 'H';
-    batch_.flush_is_ours = true;
-    batch_local_ = false;
+    if (bad == front_.batch.messages.end()) return true;
+    front_.batch.malformed = &*bad;
+    if (bad == front_.batch.messages.begin()) return false;
+    front_.batch.messages.erase(bad, front_.batch.messages.end());
+    front_.batch.size = 0;
+    for (const auto& one : front_.batch.messages)
+        front_.batch.size += one.whole.size();
+    front_.batch.end = 'H';
+    front_.batch.flush_is_ours = true;
+    front_.local = false;
     return false;
 }
 
@@ -326,65 +327,68 @@ const std::string* session::deallocates(const prepared_statement& statement) {
 }
 
 bool session::classify_message(const wire::message& message) {
-    auto& error = batch_.error;
+    auto& error = front_.batch.error;
     switch (message.tag) {
     case 'P': {
-        if ((error = wire::read_parse(message.body, parse_)) != wire::errc::ok) return false;
+        if ((error = wire::read_parse(message.body, front_.parse)) != wire::errc::ok) return false;
         // A name that is taken is PostgreSQL's to refuse.
-        if (!parse_.name.empty() &&
-            (find_statement(parse_.name) != nullptr || is_prepared_by_sql(parse_.name)))
-            batch_local_ = false;
+        if (!front_.parse.name.empty() &&
+            (find_statement(front_.parse.name) != nullptr || is_prepared_by_sql(front_.parse.name)))
+            front_.local = false;
         namings_.push_back(
-            {std::string{parse_.name},
+            {std::string{front_.parse.name},
              worker_.prepare(
-                 parse_.query,
-                 parse_.parameter_types,
+                 front_.parse.query,
+                 front_.parse.parameter_types,
                  catalog_epoch(),
-                 readable(parse_.query),
-                 is_obscure(parse_.query))});
+                 readable(front_.parse.query),
+                 is_obscure(front_.parse.query))});
         namings_visible_ = namings_.size();
         return true;
     }
     case 'B': {
-        error = wire::read_bind(message.body, bind_);
+        error = wire::read_bind(message.body, front_.bind);
         if (error == wire::errc::bad_count) {
-            batch_local_ = false;  // PostgreSQL says in its own words what does not fit
+            front_.local = false;  // PostgreSQL says in its own words what does not fit
         } else if (error != wire::errc::ok) {
             return false;
         }
-        auto statement = find_statement(bind_.statement);
-        if (statement == nullptr || !bind_.portal.empty()) batch_local_ = false;
-        portals_.insert_or_assign(std::string{bind_.portal}, statement);
-        if (bind_.portal.empty()) {
-            bound_ = std::move(statement);
-            bound_by_ = &message;
+        auto statement = find_statement(front_.bind.statement);
+        if (statement == nullptr || !front_.bind.portal.empty()) front_.local = false;
+        portals_.insert_or_assign(std::string{front_.bind.portal}, statement);
+        if (front_.bind.portal.empty()) {
+            front_.bound = std::move(statement);
+            front_.bound_by = &message;
         } else {
-            binds_.insert_or_assign(std::string{bind_.portal}, &message);
+            front_.binds.insert_or_assign(std::string{front_.bind.portal}, &message);
         }
         return true;
     }
     case 'D': {
-        if ((error = wire::read_target(message.body, target_)) != wire::errc::ok) return false;
-        if (target_.kind == 'S' || !target_.name.empty() || bound_ == nullptr) {
-            const auto statement = target_.kind == 'S' ? find_statement(target_.name) : nullptr;
+        if ((error = wire::read_target(message.body, front_.target)) != wire::errc::ok)
+            return false;
+        if (front_.target.kind == 'S' || !front_.target.name.empty() || front_.bound == nullptr) {
+            const auto statement = front_.target.kind == 'S' ? find_statement(front_.target.name)
+                                                             : nullptr;
             // BEGIN and its like have neither parameters nor rows, and what we show is known: those
             // can be described here.
-            if (statement == nullptr || !is_describable(*statement)) batch_local_ = false;
+            if (statement == nullptr || !is_describable(*statement)) front_.local = false;
         }
         return true;
     }
     case 'E':
-        error = wire::read_execute(message.body, execute_);
-        return error == wire::errc::ok && classify_execute(execute_);
+        error = wire::read_execute(message.body, front_.execute);
+        return error == wire::errc::ok && classify_execute(front_.execute);
     case 'C':
-        if ((error = wire::read_target(message.body, target_)) != wire::errc::ok) return false;
-        if (target_.kind == 'S') {
-            batch_local_ &= !is_prepared_by_sql(target_.name);
-            namings_.push_back({std::string{target_.name}, nullptr});
+        if ((error = wire::read_target(message.body, front_.target)) != wire::errc::ok)
+            return false;
+        if (front_.target.kind == 'S') {
+            front_.local &= !is_prepared_by_sql(front_.target.name);
+            namings_.push_back({std::string{front_.target.name}, nullptr});
             namings_visible_ = namings_.size();
         } else {
-            batch_local_ &= target_.name.empty();
-            portals_.erase(std::string{target_.name});
+            front_.local &= front_.target.name.empty();
+            portals_.erase(std::string{front_.target.name});
         }
         return true;
     default:
@@ -403,9 +407,9 @@ bool session::is_describable(const prepared_statement& statement) const {
 
 /// The Bind of this portal in this request, or null.
 const wire::message* session::bind_of(std::string_view portal) const {
-    if (portal.empty()) return bound_by_;
-    const auto found = binds_.find(std::string{portal});
-    return found == binds_.end() ? nullptr : found->second;
+    if (portal.empty()) return front_.bound_by;
+    const auto found = front_.binds.find(std::string{portal});
+    return found == front_.binds.end() ? nullptr : found->second;
 }
 
 bool session::classify_execute(const wire::execute_message& execute) {
@@ -418,15 +422,15 @@ bool session::classify_execute(const wire::execute_message& execute) {
         one.text = one.statement->text;
     } else {
         one.plan = plan_of(sql::analyzer::unknown(), "a portal that is not known");
-        batch_local_ = false;
+        front_.local = false;
     }
-    one.whole_answer = execute.portal.empty() && execute.rows_max == 0 && bound_ != nullptr;
-    one.bind = execute.portal.empty() ? bound_by_ : nullptr;
+    one.whole_answer = execute.portal.empty() && execute.rows_max == 0 && front_.bound != nullptr;
+    one.bind = execute.portal.empty() ? front_.bound_by : nullptr;
     // A second Execute of the same portal goes on where the first ended: with no rows.
-    for (const auto& earlier : executions_) {
+    for (const auto& earlier : front_.executions) {
         if (earlier.bind != nullptr && earlier.bind == one.bind) {
             one.whole_answer = false;
-            batch_local_ = false;
+            front_.local = false;
         }
     }
     fill_in_settings(one, bind_of(execute.portal));
@@ -435,10 +439,10 @@ bool session::classify_execute(const wire::execute_message& execute) {
         if (const auto* name = deallocates(*one.statement)) {
             namings_.push_back({*name, nullptr});
             namings_visible_ = namings_.size();
-            batch_local_ = false;
+            front_.local = false;
         }
     }
-    executions_.push_back(std::move(one));
+    front_.executions.push_back(std::move(one));
     return true;
 }
 
@@ -553,8 +557,8 @@ void session::refresh_plan_context() {
 bool session::starts_readable() const {
     const auto greeting = pool_->welcome();
     const auto at_start = [&](const std::string& name) {
-        const auto found = startup_settings_.find(name);
-        return found == startup_settings_.end() ? reported(greeting, name) : found->second;
+        const auto found = startup_settings_->find(name);
+        return found == startup_settings_->end() ? reported(greeting, name) : found->second;
     };
     return at_start("standard_conforming_strings") == "on" &&
            pool::needs_no_conversion(at_start("client_encoding"));
@@ -582,7 +586,8 @@ void session::fill_in_settings(execution& one, const wire::message* bound) {
     for (const auto& statement : facts.statements) {
         for (auto change : statement.settings) {
             if (change.name_parameter != 0 || change.value_parameter != 0) {
-                if (bound == nullptr || wire::read_bind(bound->body, bind_) != wire::errc::ok) {
+                if (bound == nullptr ||
+                    wire::read_bind(bound->body, front_.bind) != wire::errc::ok) {
                     // Bound by an earlier request, whose values are gone.
                     one.hides_identity = change.name_parameter != 0 ||
                                          identity::is_variable(settings_->identity, change.name);
@@ -592,8 +597,8 @@ void session::fill_in_settings(execution& one, const wire::message* bound) {
                 }
                 const auto parameter =
                     [&](std::uint16_t number) -> std::optional<std::string_view> {
-                    if (number > bind_.values.size()) return std::nullopt;
-                    return bind_.values[number - 1U];
+                    if (number > front_.bind.values.size()) return std::nullopt;
+                    return front_.bind.values[number - 1U];
                 };
                 if (change.name_parameter != 0)
                     change.name = to_lower(parameter(change.name_parameter).value_or(""));

@@ -47,8 +47,8 @@ session::session(worker& home, int client_fd, std::string address, std::uint64_t
     , client_events_{*this, events::side::client}
     , client_{home.events, client_fd, client_events_}
     , settings_{home.settings()}
-    , timer_{home.io}
-    , server_events_{*this, events::side::server} {
+    , server_events_{*this, events::side::server}
+    , front_{*home.front} {
     metrics::add(metrics::counter::clients_accepted);
     start_wait_timer(settings_->login_timeout, &session::on_login_timeout);
 }
@@ -232,7 +232,7 @@ void session::destroy() {
     if (destroyed_) return;
     destroyed_ = true;
     client_.hang_up();
-    timer_.cancel();
+    timer_.reset();
     worker_.remove(id_);
 }
 
@@ -245,19 +245,21 @@ void session::stop(bool at_once) {
 }
 
 void session::start_wait_timer(std::chrono::milliseconds limit, void (session::*expired)()) {
-    timer_.expires_after(limit);
+    if (timer_ == nullptr) timer_ = std::make_unique<boost::asio::steady_timer>(worker_.io);
+    timer_->expires_after(limit);
     // `id` and the worker find the session again: during construction there is no weak_ptr yet.
-    timer_.async_wait([&home = worker_, id = id_, expired](const boost::system::error_code& error) {
-        if (error) return;
-        if (auto* self = home.find(id)) {
-            const auto keep_alive = self->shared_from_this();
-            (self->*expired)();
-        }
-    });
+    timer_->async_wait(
+        [&home = worker_, id = id_, expired](const boost::system::error_code& error) {
+            if (error) return;
+            if (auto* self = home.find(id)) {
+                const auto keep_alive = self->shared_from_this();
+                (self->*expired)();
+            }
+        });
 }
 
 void session::stop_wait_timer() {
-    timer_.cancel();
+    timer_.reset();
 }
 
 void session::cancel(std::function<void()> delivered) {

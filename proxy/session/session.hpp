@@ -159,6 +159,44 @@ struct running_request {
     bool ready = false;               ///< ReadyForQuery has been seen
     /// Executions that have been counted; those behind it came with a later piece of the batch.
     std::size_t noted = 0;
+    bool is_query = false;
+
+    /// As new, but for the memory.
+    void clear();
+};
+
+/// The messages of one request.
+struct request_batch {
+    std::vector<wire::message> messages;  ///< up to and with Sync or Flush
+    /// What could not be read, and the reason; null: all could.
+    const wire::message* malformed = nullptr;
+    wire::errc error = wire::errc::ok;
+    std::size_t size = 0;
+    char end = 'S';  ///< 'S', or 'H' for a Flush, the client's or one of ours
+    bool flush_is_ours = false;
+};
+
+/// The request at the front of a session's input, as it is read each time it is looked at. Nothing
+/// of it outlives the handler, so the sessions of a thread share one, with the memory that it has
+/// grown.
+struct front_request {
+    request_batch batch;
+    std::string_view query_text;  ///< of a simple Query
+    bool is_query = false;
+    bool local = true;  ///< nothing in it speaks against answering it here
+    std::vector<execution> executions;
+    prepared_ptr bound;  ///< what the unnamed portal is bound to within the request
+    const wire::message* bound_by = nullptr;
+    std::unordered_map<std::string, const wire::message*> binds;  ///< of named portals
+    const wire::message* composed_bind = nullptr;                 ///< the last one sent
+    std::size_t rendered_bind = 0;  ///< the execution of the Bind rendered last
+    // The readers' memory.
+    wire::parse_message parse;
+    wire::bind_message bind;
+    wire::execute_message execute;
+    wire::target_message target;
+    /// Requests that have run, for those to come.
+    std::vector<std::unique_ptr<running_request>> spare;
 };
 
 class session final : public std::enable_shared_from_this<session> {
@@ -202,16 +240,6 @@ private:
         void on_writable() override;
         session& owner;
         side of;
-    };
-    /// One message of an extended request, with what its place in the request means.
-    struct batch {
-        std::vector<wire::message> messages;  ///< up to and with Sync or Flush
-        /// What could not be read, and the reason; null: all could.
-        const wire::message* malformed = nullptr;
-        wire::errc error = wire::errc::ok;
-        std::size_t size = 0;
-        char end = 'S';  ///< 'S', or 'H' for a Flush, the client's or one of ours
-        bool flush_is_ours = false;
     };
     /// A name that the request gives to a statement, or takes away (null).
     struct naming {
@@ -377,6 +405,8 @@ private:
     bool may_want_identity() const;
     bool wants_identity(const plan& of) const;
     void begin_running();
+    void start_running();
+    void end_running();
     void prepare_fills();
     void raise_fence();
     void send_to_server(std::string_view bytes);
@@ -471,10 +501,9 @@ private:
     std::string user_;
     std::string application_name_;
     std::string requested_database_;
-    pool::settings_map startup_settings_;
-    identity::variable_map startup_identity_;
+    pool::settings_map_ptr startup_settings_;  // one for all that come with the same
     identity::variable_map login_identity_;
-    std::optional<auth::scram_server> scram_;
+    std::unique_ptr<auth::scram_server> scram_;
     bool scram_started_ = false;
     bool scram_doomed_ = false;
     user user_record_;
@@ -482,7 +511,7 @@ private:
     std::string cancel_secret_;
     catalog::watcher* watcher_ = nullptr;
     pool::pool_ptr pool_;
-    boost::asio::steady_timer timer_;
+    std::unique_ptr<boost::asio::steady_timer> timer_;  // while something is waited for
 
     // What it has set.
     context context_;
@@ -547,35 +576,25 @@ private:
 
     // The request at the front of in_, and the one on the server.
     pending_request pending_;
-    batch batch_;
-    std::string_view query_text_;  // of a simple Query; valid while it is being handled
-    bool is_query_ = false;
-    std::vector<execution> executions_;
+    front_request& front_;  // as far as it has been read; anew each time it is looked at
     std::vector<naming> namings_;
     std::size_t namings_visible_ = 0;  // those that stand before the message being looked at
     std::size_t namings_done_ = 0;
-    std::size_t rendered_bind_ = 0;     // the execution of the Bind rendered last
     std::uint64_t request_number_ = 0;  // tells a late callback from the one that is waited for
-    prepared_ptr bound_;                // what the unnamed portal is bound to within the request
-    const wire::message* bound_by_ = nullptr;
-    std::unordered_map<std::string, const wire::message*> binds_;  // of named portals
-    const wire::message* composed_bind_ = nullptr;  // the last one sent of the request
-    wire::parse_message parse_;                     // readers' memory, reused
-    mutable wire::bind_message bind_;
-    wire::execute_message execute_;
-    wire::target_message target_;
-    bool batch_local_ = true;  // nothing in it speaks against answering it here
-    std::optional<running_request> running_;
+    std::unique_ptr<running_request> running_;
     /// A batch that a Flush left open, while nothing of it runs: what it has done is settled with
     /// its Sync.
-    std::optional<running_request> open_batch_;
+    std::unique_ptr<running_request> open_batch_;
     std::vector<expectation> expected_;
     std::size_t expected_head_ = 0;
     std::string names_meant_;  // of statements, by what is expected
 
-    // On the console: statements by name, and what the portal runs.
-    std::unordered_map<std::string, std::string> console_statements_;
-    std::string console_portal_;
+    /// On the console: statements by name, and what the portal runs.
+    struct console_memory {
+        std::unordered_map<std::string, std::string> statements;
+        std::string portal;
+    };
+    std::unique_ptr<console_memory> console_;  // null elsewhere
 
     // The relay's place in the server's stream.
     std::size_t relay_rest_ = 0;   // bytes of the current message still to come

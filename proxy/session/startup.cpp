@@ -162,6 +162,8 @@ void session::on_startup_packet(const wire::startup_packet& packet) {
 void session::read_startup_parameters(const wire::startup_packet& packet) {
     std::string database_name;
     std::vector<std::pair<std::string, std::string>> settings;
+    pool::settings_map at_startup;
+    identity::variable_map claimed;
     for (const auto& [name, value] : packet.parameters) {
         if (name == "user") {
             user_ = value;
@@ -198,20 +200,21 @@ void session::read_startup_parameters(const wire::startup_packet& packet) {
                     fmt::format("permission denied to set parameter \"{}\"", name));
                 return end();
             }
-            startup_identity_[name] = value;
+            claimed[name] = value;
         } else if (name == "postern.cache") {
             context_.change().cache_bypass = value == "bypass";
         } else {
             if (name == "application_name") application_name_ = value = clean_ascii(value);
-            startup_settings_[name] = value;
+            at_startup[name] = value;
         }
     }
     if (!choose_database(database_name) && !is_console(database_name)) {
         // Said after authentication, so that strangers can't ask which databases exist.
         database_ = nullptr;
     }
-    login_identity_ = identity::at_login(settings_->identity, user_, startup_identity_);
+    login_identity_ = identity::at_login(settings_->identity, user_, claimed);
     requested_database_ = std::move(database_name);
+    startup_settings_ = worker_.intern(std::move(at_startup));
 }
 
 bool session::choose_database(std::string_view name) {
@@ -254,7 +257,7 @@ void session::start_scram(const std::string& verifier_text, bool doomed) {
             user_,
             verifier.error().message);
     }
-    scram_.emplace(
+    scram_ = std::make_unique<auth::scram_server>(
         scram_doomed_ ? auth::mock_verifier(user_, worker_.shared.mock_secret) : *verifier);
     if (scram_doomed_) scram_->set_doomed();
     constexpr std::string_view mechanisms[] = {"SCRAM-SHA-256"};
@@ -331,6 +334,7 @@ void session::authenticated() {
             return end();
         }
         phase_ = phase::console;
+        console_ = std::make_unique<console_memory>();
         stop_wait_timer();
         return send_welcome(
             {{"server_version", "15.0 (Postern)"},
@@ -360,7 +364,7 @@ void session::authenticated() {
         return end();
     }
     pool_ = worker_.shared.pool_of(*database_, user_record_);
-    context_.change().settings = std::make_shared<const pool::settings_map>(startup_settings_);
+    context_.change().settings = startup_settings_;
     phase_ = phase::welcoming;
     stop_wait_timer();
     welcome();
@@ -386,7 +390,7 @@ bool session::sees_through_policies() const {
 /// that was not seen before is tried on a server first, so that a value that PostgreSQL refuses is
 /// refused at login, and what it makes of the others is announced.
 void session::welcome() {
-    const auto known = worker_.welcomes.find(welcome_key(*pool_, startup_settings_));
+    const auto known = worker_.welcomes.find(welcome_key(*pool_, *startup_settings_));
     if (known != worker_.welcomes.end()) {
         phase_ = phase::ready;
         send_welcome(known->second);
@@ -395,7 +399,7 @@ void session::welcome() {
     if (!have_server() || !dressed()) return;
     if (worker_.welcomes.size() > 1000) worker_.welcomes.clear();
     const auto parameters = server_->parameters;
-    worker_.welcomes.emplace(welcome_key(*pool_, startup_settings_), parameters);
+    worker_.welcomes.emplace(welcome_key(*pool_, *startup_settings_), parameters);
     phase_ = phase::ready;
     send_welcome(parameters);
     release_server();

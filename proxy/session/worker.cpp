@@ -2,6 +2,8 @@
 
 #include "session/session.hpp"
 
+#include <fmt/format.h>
+
 #include <atomic>
 #include <utility>
 
@@ -12,6 +14,8 @@ namespace {
 /// Distinct statements of the extended protocol that a thread remembers.
 constexpr std::size_t prepared_max = 16384;
 constexpr std::size_t prepared_bytes_max = std::size_t{32} << 20;
+/// Fewer maps of settings are not looked through for those that nobody has any more.
+constexpr std::size_t settings_maps_min = 1000;
 /// Combinations of search_path, role and settings that are remembered as one.
 constexpr std::size_t statement_contexts_max = 1024;
 /// What of a statement's text SHOW CACHE WHY can print.
@@ -43,7 +47,8 @@ worker::worker(shared_state& everything, std::size_t own_number)
     : shared{everything}
     , number{own_number}
     , io{1}
-    , events{io} {
+    , events{io}
+    , front{std::make_unique<front_request>()} {
     if (shared.redis) {
         redis = std::make_unique<cache::redis_store>(io, *shared.redis, shared.start_token);
     }
@@ -113,6 +118,21 @@ statement_context_ptr worker::intern(std::string material) {
     fresh->hash = hash_bytes(material);
     fresh->material = std::make_shared<const std::string>(material);
     return statement_contexts_.emplace(std::move(material), std::move(fresh)).first->second;
+}
+
+pool::settings_map_ptr worker::intern(pool::settings_map settings) {
+    std::string material;
+    for (const auto& [name, value] : settings)
+        material += fmt::format("{}:{}{}:{}", name.size(), name, value.size(), value);
+    auto& known = settings_maps_[std::move(material)];
+    if (auto found = known.lock()) return found;
+    auto fresh = std::make_shared<const pool::settings_map>(std::move(settings));
+    known = fresh;
+    if (settings_maps_.size() > settings_maps_max_) {
+        std::erase_if(settings_maps_, [](const auto& one) { return one.second.expired(); });
+        settings_maps_max_ = 2 * settings_maps_.size() + settings_maps_min;
+    }
+    return fresh;
 }
 
 void worker::forget(prepared_map::iterator gone) {

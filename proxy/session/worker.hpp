@@ -23,6 +23,7 @@
 namespace postern::session {
 
 class session;
+struct front_request;
 
 /// What decides, beside its text, what a prepared statement means: names are resolved and literals
 /// become constants (a timestamp under TimeZone and DateStyle) when it is parsed.
@@ -95,6 +96,7 @@ public:
     std::string client_bytes;
     std::string server_bytes;
     std::string key_material;
+    const std::unique_ptr<front_request> front;
 
     /// What a session with certain startup parameters is announced, learnt from a server.
     std::unordered_map<std::string, pool::reported_parameters> welcomes;
@@ -120,6 +122,7 @@ public:
 
     /// Equal materials are one pointer.
     statement_context_ptr intern(std::string material);
+    pool::settings_map_ptr intern(pool::settings_map settings);
 
     /// The plan of `analysis` in `context`, found or made.
     plan_ptr plan_of(
@@ -148,6 +151,8 @@ private:
     settings_ptr settings_;
     std::uint64_t settings_epoch_ = 0;
     std::unordered_map<std::string, statement_context_ptr> statement_contexts_;
+    std::unordered_map<std::string, std::weak_ptr<const pool::settings_map>> settings_maps_;
+    std::size_t settings_maps_max_ = 1000;
     prepared_map prepared_;
     std::size_t prepared_bytes_ = 0;  // of its materials
     std::unordered_map<std::uint64_t, std::shared_ptr<session>> sessions_;
