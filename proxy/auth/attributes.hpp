@@ -19,6 +19,9 @@ namespace postern::auth {
 /// PostgreSQL's PG_MAX_AUTH_TOKEN_LENGTH: nobody who is not yet known may send more.
 inline constexpr std::size_t message_size_max = 65535;
 
+/// The GS2 header of a login that is bound to its TLS; the only type of binding there is here.
+inline constexpr std::string_view binding_header = "p=tls-server-end-point,,";
+
 /// A message to send. Said in full because a failure, too, can be made from a string.
 inline outcome<std::string> to_send(std::string message) {
     return {boost::system::in_place_value, std::move(message)};

@@ -1,4 +1,6 @@
-// SCRAM-SHA-256 both ways (RFC 5802, RFC 7677), without I/O: messages in, messages out.
+// SCRAM-SHA-256 and SCRAM-SHA-256-PLUS both ways (RFC 5802, RFC 7677), without I/O: messages in,
+// messages out. PLUS ties the login to the TLS that it goes through (tls-server-end-point,
+// RFC 5929), so that nobody who ends that TLS in between can pass the login on.
 // https://www.postgresql.org/docs/15/sasl-authentication.html
 
 #pragma once
@@ -7,6 +9,7 @@
 
 #include <cstddef>
 #include <cstdint>
+#include <span>
 #include <string>
 #include <string_view>
 
@@ -32,8 +35,13 @@ struct scram_verifier {
     std::string to_string() const;
 };
 
+inline constexpr std::string_view scram_mechanism = "SCRAM-SHA-256";
+inline constexpr std::string_view scram_plus_mechanism = "SCRAM-SHA-256-PLUS";
+
 /// The server's side: one login attempt.
 ///
+/// choose() takes the mechanism that the client has picked from mechanisms(); without it the plain
+/// one is meant.
 /// first() takes client-first-message, final() takes client-final-message; each returns what to
 /// send or why the login failed. An unknown user is run through with a mock verifier, so that
 /// timing and messages do not tell it from a wrong password (call set_doomed()).
@@ -43,13 +51,26 @@ public:
     /// With a server nonce of the caller's choice: only for retracing a recorded exchange.
     scram_server(scram_verifier verifier, std::string nonce);
     void set_doomed() noexcept { doomed_ = true; }
+    /// Offers PLUS. `end_point` is tls_stream::end_point() of the client's connection, not empty.
+    void offer_binding(std::string end_point);
+    /// What to offer, the best first, as PostgreSQL does.
+    std::span<const std::string_view> mechanisms() const noexcept;
+    /// False: it was not offered.
+    bool choose(std::string_view mechanism) noexcept;
     outcome<std::string> first(std::string_view client_first);
     outcome<std::string> final(std::string_view client_final);
+    /// final() failed since the client's TLS ends elsewhere than ours.
+    bool bound_elsewhere() const noexcept { return bound_elsewhere_; }
 
 private:
+    outcome<void> take_gs2_header(std::string_view& message);
+
     scram_verifier verifier_;
     bool doomed_ = false;
-    char channel_binding_flag_ = 'n';
+    bool binds_ = false;            ///< PLUS was chosen
+    bool bound_elsewhere_ = false;  ///< see above
+    std::string end_point_;         ///< empty: PLUS is not offered
+    std::string gs2_header_;
     std::string client_first_bare_;
     std::string server_first_;  ///< empty: no exchange is under way
     std::string nonce_;         ///< ours; from first() on the client's and ours
@@ -62,6 +83,14 @@ public:
     explicit scram_client(std::string password);
     /// With a nonce and a user name of the caller's choice: only for retracing a recorded exchange.
     scram_client(std::string password, std::string nonce, std::string_view user = {});
+    /// Takes PLUS. `end_point` is tls_stream::end_point() of the connection, not empty. Comes
+    /// before first(), as does the next one.
+    void bind_to(std::string end_point);
+    /// We could bind, and the server does not offer it. One that does, and hears this, knows that
+    /// somebody took its offer away on the way.
+    void note_no_offer();
+    /// The one to name beside first().
+    std::string_view mechanism() const noexcept;
     std::string first();
     outcome<std::string> final(std::string_view server_first);
     /// Checks the server's signature: a server that does not know the verifier is refused.
@@ -70,6 +99,8 @@ public:
 private:
     std::string password_;
     std::string nonce_;
+    std::string gs2_header_ = "n,,";
+    std::string end_point_;  ///< empty: plain SCRAM-SHA-256
     std::string client_first_bare_;
     std::string server_signature_;
 };

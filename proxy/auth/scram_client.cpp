@@ -3,6 +3,7 @@
 #include "auth/digest.hpp"
 #include "auth/saslprep.hpp"
 #include "auth/scram.hpp"
+#include "base/assert.hpp"
 
 #include <utility>
 
@@ -28,9 +29,23 @@ scram_client::scram_client(std::string password, std::string nonce, std::string_
     , nonce_(std::move(nonce))
     , client_first_bare_(std::string("n=").append(user).append(",r=").append(nonce_)) {}
 
+void scram_client::bind_to(std::string end_point) {
+    POSTERN_ASSERT(!end_point.empty());
+    gs2_header_ = binding_header;
+    end_point_ = std::move(end_point);
+}
+
+void scram_client::note_no_offer() {
+    gs2_header_ = "y,,";
+}
+
+std::string_view scram_client::mechanism() const noexcept {
+    return end_point_.empty() ? scram_mechanism : scram_plus_mechanism;
+}
+
 std::string scram_client::first() {
-    // No channel binding, and no user name: PostgreSQL goes by that of the startup packet.
-    return "n,," + client_first_bare_;
+    // No user name: PostgreSQL goes by that of the startup packet.
+    return gs2_header_ + client_first_bare_;
 }
 
 outcome<std::string> scram_client::final(std::string_view server_first) {
@@ -56,7 +71,8 @@ outcome<std::string> scram_client::final(std::string_view server_first) {
     std::string salted = salted_password(prepared, *salt, *iterations);
     wipe(prepared);
     std::string client_key = hmac_sha256(salted, "Client Key");
-    const std::string without_proof = std::string("c=biws,r=").append(*nonce);
+    const std::string without_proof = "c=" + encode_base64(gs2_header_ + end_point_) +
+                                      std::string(",r=").append(*nonce);
     const std::string signed_text = client_first_bare_ + ',' + std::string(server_first) + ',' +
                                     without_proof;
     const std::string signature = hmac_sha256(sha256(client_key), signed_text);

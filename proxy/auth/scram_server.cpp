@@ -5,32 +5,20 @@
 #include "auth/base64.hpp"
 #include "auth/digest.hpp"
 #include "auth/scram.hpp"
+#include "base/assert.hpp"
 
+#include <algorithm>
+#include <array>
 #include <utility>
 
 namespace postern::auth {
 namespace {
 
 constexpr std::size_t nonce_raw_size = 18;  // PostgreSQL's SCRAM_RAW_NONCE_LEN
+constexpr std::array all_mechanisms{scram_plus_mechanism, scram_mechanism};
 
 failure malformed(std::string_view what) {
     return {std::string("malformed SCRAM message: ").append(what)};
-}
-
-// Takes the GS2 header, `flag,authorization-identity,`, off the front.
-outcome<char> take_gs2_header(std::string_view& message) {
-    const char flag = message.front();
-    if (flag == 'p') {
-        return malformed("SCRAM-SHA-256 was chosen, but with channel-binding data");
-    }
-    if (flag != 'n' && flag != 'y') return malformed("unexpected channel-binding flag");
-    if (message.size() < 3 || message[1] != ',') return malformed("comma expected after the flag");
-    if (message[2] == 'a') {
-        return failure{"the client asks for an authorization identity, which is not supported"};
-    }
-    if (message[2] != ',') return malformed("unexpected attribute before the user name");
-    message.remove_prefix(3);
-    return flag;
 }
 
 }  // namespace
@@ -42,11 +30,56 @@ scram_server::scram_server(scram_verifier verifier, std::string nonce)
     : verifier_(std::move(verifier))
     , nonce_(std::move(nonce)) {}
 
+void scram_server::offer_binding(std::string end_point) {
+    POSTERN_ASSERT(!end_point.empty());
+    end_point_ = std::move(end_point);
+}
+
+std::span<const std::string_view> scram_server::mechanisms() const noexcept {
+    return std::span{all_mechanisms}.subspan(end_point_.empty() ? 1 : 0);
+}
+
+bool scram_server::choose(std::string_view mechanism) noexcept {
+    const auto offered = mechanisms();
+    if (std::ranges::find(offered, mechanism) == offered.end()) return false;
+    binds_ = mechanism == scram_plus_mechanism;
+    return true;
+}
+
+/// `flag,authorization-identity,` off the front. The flag says what the client knows of channel
+/// binding, and has to agree with what it chose and with what it was offered.
+outcome<void> scram_server::take_gs2_header(std::string_view& message) {
+    const char flag = message.front();
+    if (flag == 'p') {
+        if (!binds_) return malformed("SCRAM-SHA-256 was chosen, but with channel-binding data");
+        if (!message.starts_with("p=tls-server-end-point,"))
+            return malformed("the type of channel binding is not tls-server-end-point");
+    } else if (flag == 'n' || flag == 'y') {
+        if (binds_) return malformed("SCRAM-SHA-256-PLUS was chosen, without channel-binding data");
+        if (flag == 'y' && !end_point_.empty()) {
+            return failure{
+                "the client supports SCRAM channel binding but thinks the server does not, which "
+                "it does: the offer was taken away on the way"};
+        }
+    } else {
+        return malformed("unexpected channel-binding flag");
+    }
+    const std::size_t comma = flag == 'p' ? binding_header.size() - 2 : 1;
+    if (message.size() < comma + 2 || message[comma] != ',')
+        return malformed("comma expected after the flag");
+    if (message[comma + 1] == 'a') {
+        return failure{"the client asks for an authorization identity, which is not supported"};
+    }
+    if (message[comma + 1] != ',') return malformed("unexpected attribute before the user name");
+    gs2_header_ = message.substr(0, comma + 2);
+    message.remove_prefix(comma + 2);
+    return {};
+}
+
 outcome<std::string> scram_server::first(std::string_view client_first) {
     if (!server_first_.empty()) return failure{"a second SCRAM exchange in one login"};
     if (!is_plausible_message(client_first)) return malformed("empty, too long or with zero bytes");
-    const outcome<char> flag = take_gs2_header(client_first);
-    if (flag.has_error()) return flag.error();
+    if (const auto taken = take_gs2_header(client_first); taken.has_error()) return taken.error();
 
     attributes in(client_first);
     if (client_first.starts_with("m=")) {
@@ -61,7 +94,6 @@ outcome<std::string> scram_server::first(std::string_view client_first) {
         if (!in.next()) return malformed("attribute expected");
     }
 
-    channel_binding_flag_ = flag.value();
     client_first_bare_ = client_first;
     nonce_.insert(0, *client_nonce);
     server_first_ = "r=" + nonce_ + ",s=" + encode_base64(verifier_.salt) +
@@ -75,9 +107,14 @@ outcome<std::string> scram_server::final(std::string_view client_final) {
 
     attributes in(client_final);
     const auto binding = in.next('c');
-    // base64 of the GS2 header, which must be the one that the exchange began with.
-    if (!binding || *binding != (channel_binding_flag_ == 'n' ? "biws" : "eSws")) {
-        return malformed("the channel-binding header is not that of the first message");
+    // base64 of the GS2 header, which must be the one that the exchange began with, and of what it
+    // is bound to.
+    if (!binding || *binding != encode_base64(binds_ ? gs2_header_ + end_point_ : gs2_header_)) {
+        if (!binds_) {
+            return malformed("the channel-binding header is not that of the first message");
+        }
+        bound_elsewhere_ = true;
+        return malformed("it is bound to another server's certificate than ours");
     }
     const auto nonce = in.next('r');
     if (!nonce || *nonce != nonce_) return malformed("the nonce is not that of this exchange");

@@ -6,6 +6,7 @@
 #include <array>
 #include <netinet/in.h>
 #include <openssl/err.h>
+#include <openssl/evp.h>
 #include <openssl/ssl.h>
 #include <openssl/x509v3.h>
 
@@ -211,6 +212,29 @@ tls_stream::result tls_stream::send(std::string_view bytes) noexcept {
 void tls_stream::shut_down() noexcept {
     if (error_.empty() && SSL_is_init_finished(ssl_) == 1) SSL_shutdown(ssl_);
     ERR_clear_error();
+}
+
+std::string tls_stream::end_point() const {
+    if (SSL_is_init_finished(ssl_) != 1) return {};
+    const bool ours = SSL_is_server(ssl_) == 1;
+    X509* const certificate = ours ? SSL_get_certificate(ssl_) : SSL_get0_peer_certificate(ssl_);
+    int signing_hash = NID_undef;
+    if (certificate == nullptr ||
+        X509_get_signature_info(certificate, &signing_hash, nullptr, nullptr, nullptr) != 1 ||
+        signing_hash == NID_undef) {
+        ERR_clear_error();
+        return {};
+    }
+    // RFC 5929, section 4.1: the weak ones are replaced.
+    const bool weak = signing_hash == NID_md5 || signing_hash == NID_sha1;
+    const EVP_MD* const hash = weak ? EVP_sha256() : EVP_get_digestbynid(signing_hash);
+    std::array<unsigned char, EVP_MAX_MD_SIZE> digest{};
+    unsigned size = 0;
+    if (hash == nullptr || X509_digest(certificate, hash, digest.data(), &size) != 1) {
+        ERR_clear_error();
+        return {};
+    }
+    return {reinterpret_cast<const char*>(digest.data()), size};
 }
 
 std::string_view tls_stream::alpn() const noexcept {

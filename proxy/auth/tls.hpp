@@ -93,6 +93,10 @@ public:
     /// Tells the peer that nothing more will be sent.
     void shut_down() noexcept;
 
+    /// The server's end of it, ours or the peer's, as channel binding knows it: the hash of the
+    /// certificate (tls-server-end-point, RFC 5929). Empty before the handshake, and for a
+    /// certificate whose signature names no hash, such as Ed25519.
+    std::string end_point() const;
     /// The application protocol agreed on; empty before the handshake, or when none was.
     std::string_view alpn() const noexcept;
     /// Such as "TLSv1.3/TLS_AES_256_GCM_SHA384", as PgBouncer's SHOW CLIENTS has it.

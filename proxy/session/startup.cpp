@@ -260,9 +260,12 @@ void session::start_scram(const std::string& verifier_text, bool doomed) {
     scram_ = std::make_unique<auth::scram_server>(
         scram_doomed_ ? auth::mock_verifier(user_, worker_.shared.mock_secret) : *verifier);
     if (scram_doomed_) scram_->set_doomed();
-    constexpr std::string_view mechanisms[] = {"SCRAM-SHA-256"};
+    if (client_.tls() != nullptr) {
+        auto end_point = client_.tls()->end_point();
+        if (!end_point.empty()) scram_->offer_binding(std::move(end_point));
+    }
     std::string out;
-    wire::write_sasl_mechanisms(out, mechanisms);
+    wire::write_sasl_mechanisms(out, scram_->mechanisms());
     send_to_client(out);
 }
 
@@ -293,7 +296,7 @@ void session::on_password_message(std::string_view body) {
         if (wire::read_sasl_initial(body, initial) != wire::errc::ok || !initial.response) {
             return protocol_violation("malformed SASLInitialResponse");
         }
-        if (initial.mechanism != "SCRAM-SHA-256") {
+        if (!scram_->choose(initial.mechanism)) {
             return protocol_violation("client selected an invalid SASL authentication mechanism");
         }
         scram_started_ = true;
@@ -311,10 +314,14 @@ void session::on_password_message(std::string_view body) {
             address_,
             user_,
             answer.error().message);
-        fail_client(
-            "FATAL",
-            "28P01",
-            fmt::format("password authentication failed for user \"{}\"", user_));
+        if (scram_->bound_elsewhere()) {
+            fail_client("FATAL", "28000", "SCRAM channel binding check failed");
+        } else {
+            fail_client(
+                "FATAL",
+                "28P01",
+                fmt::format("password authentication failed for user \"{}\"", user_));
+        }
         return end();
     }
     wire::write_authentication(out, wire::authentication::sasl_final, *answer);

@@ -28,12 +28,18 @@ void check_verifier(std::string_view text) {
     POSTERN_ASSERT(again->server_key == parsed->server_key);
 }
 
-void check_server(std::string_view first, std::string_view final) {
+void check_server(std::string_view first, std::string_view final, bool bound) {
     scram_server server(locked(), "server");
+    if (bound) {
+        server.offer_binding("end point");
+        POSTERN_ASSERT(server.choose(scram_plus_mechanism));
+    }
     const auto answer = server.first(first);
     const auto last = server.final(final);
     POSTERN_ASSERT(last.has_error());
     if (answer.has_error()) return;
+    POSTERN_ASSERT(first.starts_with("p=tls-server-end-point,,") == bound);
+    if (bound) return;
     // What we send ourselves, our own client reads: whatever nonce the other side chose.
     const std::size_t nonce_at = first.find("r=") + 2;
     const std::string_view nonce = first.substr(nonce_at, first.find(',', nonce_at) - nonce_at);
@@ -58,6 +64,11 @@ void check_agreement(std::string_view password, std::string_view salt) {
     if (salt.empty() || salt.size() > 4096) return;
     scram_server server(scram_verifier::derive(password, salt, 1));
     scram_client client{std::string(password)};
+    if (salt.size() % 2 == 0) {
+        server.offer_binding(std::string(salt));
+        client.bind_to(std::string(salt));
+        POSTERN_ASSERT(server.choose(client.mechanism()));
+    }
     const auto server_first = server.first(client.first());
     POSTERN_ASSERT(server_first.has_value());
     const auto client_final = client.final(*server_first);
@@ -78,7 +89,8 @@ extern "C" int LLVMFuzzerTestOneInput(const std::uint8_t* data, std::size_t size
     const std::string_view second = newline == std::string_view::npos ? std::string_view()
                                                                       : bytes.substr(newline + 1);
     check_verifier(first);
-    check_server(first, second);
+    check_server(first, second, false);
+    check_server(first, second, true);
     check_client(first, second);
     check_agreement(first, second);
     return 0;

@@ -202,6 +202,7 @@ class Client:
         self.password = password
         self.transcript = []
         self.parameters = {}
+        self.mechanisms = []
         self.key = None
         self.status = None
         self._input = b""
@@ -405,8 +406,8 @@ class Client:
         self.raw(startup(user=self.user, database="app", **parameters))
         self.finish_startup()
 
-    def finish_startup(self):
-        scram = None
+    def finish_startup(self, scram=None):
+        """The rest of a login; by `scram`, where the server asks for that."""
         while True:
             message = self.receive()
             if message.tag == "E":
@@ -422,10 +423,11 @@ class Client:
             elif kind == 5:
                 self.send(frame("p", text(md5_answer(self.user, self.password, rest))))
             elif kind == 10:
-                scram = Scram(self.password)
+                self.mechanisms = [name.decode() for name in rest.split(b"\0") if name]
+                scram = scram or Scram(self.password)
                 first = scram.first()
                 self.send(
-                    frame("p", text("SCRAM-SHA-256") + struct.pack("!i", len(first)) + first))
+                    frame("p", text(scram.mechanism) + struct.pack("!i", len(first)) + first))
             elif kind == 11:
                 self.send(frame("p", scram.final(rest)))
             elif kind == 12:
@@ -438,15 +440,19 @@ def md5_answer(user, password, salt):
 
 
 class Scram:
-    """The client's half of SCRAM-SHA-256, RFC 5802 and 7677, without channel binding."""
+    """The client's half of SCRAM-SHA-256, RFC 5802 and 7677. `header` is its GS2 header and `bound`
+    what the login is bound to."""
 
-    def __init__(self, password):
+    def __init__(self, password, header="n,,", bound=b"", mechanism=None):
         self.password = password.encode()
+        self.header = header
+        self.bound = bound
+        self.mechanism = mechanism or "SCRAM-SHA-256" + ("-PLUS" if header[0] == "p" else "")
         self.nonce = base64.b64encode(os.urandom(18)).decode()
         self.bare = f"n=,r={self.nonce}"
 
     def first(self):
-        return ("n,," + self.bare).encode()
+        return (self.header + self.bare).encode()
 
     def final(self, server_first):
         server_first = server_first.decode()
@@ -454,7 +460,8 @@ class Scram:
         assert parts["r"].startswith(self.nonce), "the server's nonce does not continue ours"
         salted = hashlib.pbkdf2_hmac(
             "sha256", self.password, base64.b64decode(parts["s"]), int(parts["i"]))
-        without_proof = f"c=biws,r={parts['r']}"
+        binding = base64.b64encode(self.header.encode() + self.bound).decode()
+        without_proof = f"c={binding},r={parts['r']}"
         signed = ",".join([self.bare, server_first, without_proof]).encode()
         client_key = hmac.digest(salted, b"Client Key", "sha256")
         signature = hmac.digest(hashlib.sha256(client_key).digest(), signed, "sha256")

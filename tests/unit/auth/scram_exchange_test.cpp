@@ -28,6 +28,23 @@ constexpr std::string_view client_final =
 constexpr std::string_view server_final = "v=6rriTRBi23WpRR/wtup+mMhUZUn/dB5nLTJRsjl95G4=";
 }  // namespace rfc
 
+// The same exchange by SCRAM-SHA-256-PLUS, bound to 32 bytes from 0 up. No RFC records one;
+// computed by another implementation (Python's hashlib and hmac).
+namespace plus {
+constexpr std::string_view client_first = "p=tls-server-end-point,,n=user,r=rOprNGfwEbeRWgbNEkqO";
+constexpr std::string_view client_final =
+    "c=cD10bHMtc2VydmVyLWVuZC1wb2ludCwsAAECAwQFBgcICQoLDA0ODxAREhMUFRYXGBkaGxwdHh8=,"
+    "r=rOprNGfwEbeRWgbNEkqO%hvYDpWUa2RaTCAfuxFIlj)hNlF$k0,"
+    "p=nY1Wus9a+gM2DrbQ1msXFgyhW6KM5ktOxWiU+/P/EGY=";
+constexpr std::string_view server_final = "v=RwppMGddhz/J0lFYaRReBjXcQeNUFP5Qc76Lo5Exrig=";
+std::string end_point() {
+    std::string bytes;
+    for (char i = 0; i < 32; ++i)
+        bytes += i;
+    return bytes;
+}
+}  // namespace plus
+
 scram_server rfc_server() {
     return scram_server(
         scram_verifier::derive(rfc::password, rfc::salt, 4096),
@@ -131,6 +148,83 @@ TEST_SUITE("auth/scram_exchange") {
         const auto proof_refused = server.final(replaced(rfc::client_final, "biws", "eSws"));
         REQUIRE(proof_refused.has_error());
         CHECK(proof_refused.error().message == "the password does not match");
+    }
+
+    TEST_CASE("a server that binds retraces the exchange, and so does a client") {
+        scram_server server = rfc_server();
+        server.offer_binding(plus::end_point());
+        REQUIRE(server.choose(scram_plus_mechanism));
+        CHECK(server.first(plus::client_first).value() == rfc::server_first);
+        CHECK(server.final(plus::client_final).value() == plus::server_final);
+        scram_client client = rfc_client();
+        client.bind_to(plus::end_point());
+        CHECK(client.mechanism() == scram_plus_mechanism);
+        CHECK(client.first() == plus::client_first);
+        CHECK(client.final(rfc::server_first).value() == plus::client_final);
+        CHECK(client.verify(plus::server_final).has_value());
+    }
+
+    TEST_CASE("the binding mechanism is offered first, and only where there is something to bind") {
+        scram_server server = rfc_server();
+        REQUIRE(server.mechanisms().size() == 1);
+        CHECK(server.mechanisms()[0] == scram_mechanism);
+        CHECK_FALSE(server.choose(scram_plus_mechanism));
+        server.offer_binding("end point");
+        REQUIRE(server.mechanisms().size() == 2);
+        CHECK(server.mechanisms()[0] == scram_plus_mechanism);
+        CHECK(server.choose(scram_mechanism));
+        CHECK(server.choose(scram_plus_mechanism));
+        CHECK_FALSE(server.choose("SCRAM-SHA-1"));
+        CHECK_FALSE(server.choose(""));
+    }
+
+    TEST_CASE("a login bound to another end point is refused, and known for it") {
+        scram_server server(scram_verifier::derive("right", "some salt", 2));
+        server.offer_binding("one certificate");
+        REQUIRE(server.choose(scram_plus_mechanism));
+        scram_client client("right");
+        client.bind_to("another certificate");
+        CHECK(log_in(server, client).find("another server's certificate") != std::string::npos);
+        CHECK(server.bound_elsewhere());
+    }
+
+    TEST_CASE("an offer that was taken away on the way is noticed") {
+        scram_server server(scram_verifier::derive("right", "some salt", 2));
+        server.offer_binding("one certificate");
+        REQUIRE(server.choose(scram_mechanism));
+        scram_client client("right");
+        client.note_no_offer();
+        CHECK(log_in(server, client).find("taken away on the way") != std::string::npos);
+
+        scram_server without(scram_verifier::derive("right", "some salt", 2));
+        scram_client knowing("right");
+        knowing.note_no_offer();
+        CHECK(log_in(without, knowing) == "");
+    }
+
+    TEST_CASE("flag and mechanism have to agree") {
+        struct disagreement {
+            std::string_view mechanism;
+            std::string_view first;
+        };
+        const disagreement cases[] = {
+            {scram_mechanism, "p=tls-server-end-point,,n=user,r=abc"},
+            {scram_plus_mechanism, "n,,n=user,r=abc"},
+            {scram_plus_mechanism, "y,,n=user,r=abc"},
+            {scram_plus_mechanism, "p=tls-unique,,n=user,r=abc"},
+            {scram_plus_mechanism, "p=tls-server-end-pointed,,n=user,r=abc"},
+            {scram_plus_mechanism, "p=tls-server-end-point"},
+            {scram_plus_mechanism, "p=tls-server-end-point,"},
+            {scram_plus_mechanism, "p=tls-server-end-point,a=admin,n=user,r=abc"},
+            {scram_plus_mechanism, "p=tls-server-end-point,,m=must,n=user,r=abc"},
+        };
+        for (const auto& one : cases) {
+            CAPTURE(std::string(one.first));
+            scram_server server = rfc_server();
+            server.offer_binding("end point");
+            REQUIRE(server.choose(one.mechanism));
+            CHECK(server.first(one.first).has_error());
+        }
     }
 
     TEST_CASE("extensions that the server does not know are passed over, yet signed") {

@@ -1,0 +1,64 @@
+"""Somebody in between who ends the TLS of both sides, with a certificate of his own."""
+
+import contextlib
+import socket
+import ssl
+import threading
+
+from . import wire
+
+
+class Middle:
+    """Listens on a free port; takes TLS from those who connect, and asks `upstream` for it.
+    `edit(data)` gives what is passed on in place of what the server has said at once."""
+
+    def __init__(self, upstream, certificate, key, edit=lambda data: data):
+        self._upstream = upstream
+        self._edit = edit
+        self._context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+        self._context.load_cert_chain(certificate, key)
+        self._sockets = []
+        self._listener = socket.create_server(("127.0.0.1", 0), backlog=32)
+        self.address = self._listener.getsockname()
+        threading.Thread(target=self._accept, daemon=True).start()
+
+    def _accept(self):
+        while True:
+            try:
+                client, _ = self._listener.accept()
+            except OSError:
+                return
+            threading.Thread(target=self._serve, args=(client,), daemon=True).start()
+
+    def _serve(self, client):
+        with contextlib.suppress(OSError):
+            assert client.recv(8, socket.MSG_WAITALL) == wire.ssl_request()
+            client.sendall(b"S")
+            client = self._context.wrap_socket(client, server_side=True)
+            server = socket.create_connection(self._upstream)
+            self._sockets += [client, server]
+            server.sendall(wire.ssl_request())
+            assert server.recv(1) == b"S"
+            context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
+            context.check_hostname = False
+            context.verify_mode = ssl.CERT_NONE
+            server = context.wrap_socket(server)
+            self._sockets += [server]
+            threading.Thread(
+                target=self._carry, args=(client, server, lambda data: data), daemon=True).start()
+            self._carry(server, client, self._edit)
+
+    @staticmethod
+    def _carry(source, target, edit):
+        with contextlib.suppress(OSError):
+            while data := source.recv(1 << 16):
+                target.sendall(edit(data))
+        for one in (source, target):
+            with contextlib.suppress(OSError):
+                one.shutdown(socket.SHUT_RDWR)
+
+    def end(self):
+        self._listener.close()
+        for one in self._sockets:
+            with contextlib.suppress(OSError):
+                one.close()

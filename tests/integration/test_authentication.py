@@ -1,0 +1,186 @@
+"""Who gets in: channel binding towards clients."""
+
+import contextlib
+import hashlib
+import os
+import shutil
+import subprocess
+
+import pytest
+from harness.certificates import Authority
+from harness.middle import Middle
+from harness.wire import Client, Refused, Scram, ssl_request, startup
+from harness.world import World
+
+pytestmark = pytest.mark.needs_postern
+
+BOTH = ["SCRAM-SHA-256-PLUS", "SCRAM-SHA-256"]
+END_POINT = "p=tls-server-end-point,,"
+
+
+@pytest.fixture(scope="module")
+def authority():
+    one = Authority()
+    yield one
+    one.remove()
+
+
+@pytest.fixture(scope="module")
+def own(authority):
+    return authority.sign("postern")
+
+
+@pytest.fixture(scope="module")
+def world(own):
+    certificate, key = own
+    with World(settings={"tls": {"certificate": str(certificate), "key": str(key)}}) as one:
+        yield one
+
+
+@contextlib.contextmanager
+def between(upstream, authority, edit=lambda data: data):
+    one = Middle(upstream, *authority.sign("somebody"), edit)
+    try:
+        yield one.address
+    finally:
+        one.end()
+
+
+def stripped(data):
+    """What a server says, without the offer of channel binding."""
+    offer = b"R\0\0\0\x2a\0\0\0\x0aSCRAM-SHA-256-PLUS\0SCRAM-SHA-256\0\0"
+    return data.replace(offer, b"R\0\0\0\x17\0\0\0\x0aSCRAM-SHA-256\0\0")
+
+
+def secured(address, **kwargs):
+    client = Client(address, login=False, **kwargs)
+    client.raw(ssl_request())
+    assert client.byte() == b"S"
+    client.begin_tls()
+    return client
+
+
+def end_point(client, digest="sha256"):
+    return hashlib.new(digest, client.socket.getpeercert(binary_form=True)).digest()
+
+
+def psql(address, sql="select 'in'", **options):
+    dsn = {"host": address[0], "port": address[1], "user": "app", "dbname": "app",
+           "password": "app-secret", "connect_timeout": 10, **options}
+    return subprocess.run(
+        ["psql", "-XAtc", sql, " ".join(f"{key}={value}" for key, value in dsn.items())],
+        capture_output=True, text=True, check=False, env={**os.environ, "LC_ALL": "C"})
+
+
+# --- channel binding towards clients ---
+
+
+@pytest.mark.parametrize("binding", ["disable", "prefer", "require"])
+def test_libpq_logs_in_over_tls_whatever_it_says_of_channel_binding(world, binding):
+    done = psql(world.address, sslmode="require", channel_binding=binding)
+    assert done.stdout == "in\n", done.stderr
+
+
+def test_channel_binding_is_offered_first_over_tls_and_not_without(world):
+    with secured(world.address) as client:
+        scram = Scram("app-secret", END_POINT, end_point(client))
+        client.raw(startup_of("app"))
+        client.finish_startup(scram)
+        assert client.mechanisms == BOTH
+        assert client.value("select 1") == "1"
+    with world.client() as plain:
+        assert plain.mechanisms == ["SCRAM-SHA-256"]
+    done = psql(world.address, sslmode="disable", channel_binding="require")
+    assert done.returncode != 0 and "channel binding" in done.stderr
+
+
+def startup_of(user, **parameters):
+    return startup(user=user, database="app", **parameters)
+
+
+def refusal(client, scram, user="app"):
+    client.raw(startup_of(user))
+    with pytest.raises(Refused) as refused:
+        client.finish_startup(scram)
+    return refused.value
+
+
+def test_a_login_bound_to_another_certificate_is_refused(world):
+    with secured(world.address) as client:
+        why = refusal(client, Scram("app-secret", END_POINT, bytes(32)))
+        assert why.code == "28000" and "channel binding check failed" in str(why)
+
+
+@pytest.mark.parametrize(("header", "mechanism", "expected"), [
+    ("y,,", "SCRAM-SHA-256", "thinks the server does not"),
+    ("n,,", "SCRAM-SHA-256-PLUS", "without channel-binding data"),
+    ("y,,", "SCRAM-SHA-256-PLUS", "without channel-binding data"),
+    ("p=tls-unique,,", "SCRAM-SHA-256-PLUS", "not tls-server-end-point"),
+    (END_POINT, "SCRAM-SHA-256", "with channel-binding data"),
+])
+def test_what_a_client_says_of_channel_binding_must_agree_with_the_offer(
+        world, header, mechanism, expected):
+    with secured(world.address) as client:
+        why = refusal(client, Scram("app-secret", header, mechanism=mechanism))
+        assert why.code == "08P01" and expected in str(why)
+
+
+def test_an_unknown_user_is_asked_the_same_way(world):
+    with secured(world.address) as client:
+        why = refusal(client, Scram("app-secret", END_POINT, end_point(client)), "nobody")
+        assert client.mechanisms == BOTH
+        assert why.code == "28P01"
+
+
+def test_a_login_that_somebody_in_between_passes_on_is_refused(world, authority):
+    with between(world.address, authority) as address:
+        assert psql(address, sslmode="require", channel_binding="disable").stdout == "in\n"
+        done = psql(address, sslmode="require", channel_binding="prefer")
+        assert "SCRAM channel binding check failed" in done.stderr
+
+
+def test_an_offer_that_is_taken_away_on_the_way_is_noticed(world, authority):
+    with between(world.address, authority, stripped) as address:
+        done = psql(address, sslmode="require", channel_binding="prefer")
+        assert "thinks the server does not" in done.stderr
+        done = psql(address, sslmode="require", channel_binding="require")
+        assert done.returncode != 0 and "channel binding" in done.stderr
+
+
+def self_signed(folder, name, *how):
+    certificate, key = folder / f"{name}.crt", folder / f"{name}.key"
+    subprocess.run(
+        ["openssl", "req", "-x509", "-nodes", "-days", "2", "-subj", f"/CN={name}", "-keyout",
+         str(key), "-out", str(certificate), *how], check=True, capture_output=True)
+    return certificate, key
+
+
+def test_the_hash_is_that_of_the_certificates_signature(world, own, tmp_path):
+    """SHA-384 by ECDSA and by RSA-PSS; Ed25519 names none, so that there is nothing to bind to."""
+    kept = [path.read_bytes() for path in own]
+    kinds = {
+        "sha384": ("-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:prime256v1", "-sha384"),
+        "pss": ("-newkey", "rsa:2048", "-sha512", "-sigopt", "rsa_padding_mode:pss"),
+        "ed25519": ("-newkey", "ed25519"),
+    }
+    try:
+        for name, how in kinds.items():
+            for new, used in zip(self_signed(tmp_path, name, *how), own):
+                shutil.copy(new, used)
+            with world.client(database="postern") as console:
+                console.run("reload")
+            with secured(world.address) as client:
+                client.raw(startup_of("app"))
+                if name == "ed25519":
+                    client.finish_startup(Scram("app-secret", "y,,"))
+                    assert client.mechanisms == ["SCRAM-SHA-256"]
+                else:
+                    digest = "sha384" if name == "sha384" else "sha512"
+                    client.finish_startup(
+                        Scram("app-secret", END_POINT, end_point(client, digest)))
+                assert client.value("select 1") == "1"
+    finally:
+        for data, path in zip(kept, own):
+            path.write_bytes(data)
+        with world.client(database="postern") as console:
+            console.run("reload")
