@@ -65,6 +65,13 @@ void read_upstream_tls(section& from, pool::upstream_tls& into) {
          {"require", tls_mode::require},
          {"verify-ca", tls_mode::verify_ca},
          {"verify-full", tls_mode::verify_full}});
+    using pool::channel_binding;
+    from.choice<channel_binding>(
+        "channel_binding",
+        into.binding,
+        {{"disable", channel_binding::disable},
+         {"prefer", channel_binding::prefer},
+         {"require", channel_binding::require}});
     read_file_name(from, "root_ca", into.files.root_ca);
     read_file_name(from, "certificate", into.files.certificate);
     read_file_name(from, "key", into.files.key);
@@ -76,6 +83,9 @@ void read_upstream_tls(section& from, pool::upstream_tls& into) {
         return from.refuse("mode", "verifies the server, which needs root_ca");
     if (into.files.certificate.empty() != into.files.key.empty())
         return from.refuse_whole("needs certificate and key together, or neither");
+    if (into.binding == channel_binding::require &&
+        (into.mode == tls_mode::disable || into.mode == tls_mode::prefer))
+        return from.refuse("channel_binding", "is require, which needs TLS: mode require or above");
     if (into.mode == tls_mode::disable) return;
     auto made = auth::tls_context::towards_servers(into.files);
     if (!made) return from.refuse_whole(made.error().message);

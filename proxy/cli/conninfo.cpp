@@ -28,6 +28,14 @@ const char* ssl_mode(pool::tls_mode mode) {
     }
 }
 
+const char* channel_binding(pool::channel_binding binding) {
+    switch (binding) {
+    case pool::channel_binding::disable: return "disable";
+    case pool::channel_binding::require: return "require";
+    default: return "";  // libpq's own default
+    }
+}
+
 }  // namespace
 
 std::string service_conninfo(const session::database& where) {
@@ -39,6 +47,7 @@ std::string service_conninfo(const session::database& where) {
            conninfo_part("user", where.service.user) +
            conninfo_part("password", where.service.password) +
            conninfo_part("sslmode", ssl_mode(where.server.tls.mode)) +
+           conninfo_part("channel_binding", channel_binding(where.server.tls.binding)) +
            conninfo_part("sslrootcert", where.server.tls.files.root_ca) +
            conninfo_part("sslcert", where.server.tls.files.certificate) +
            conninfo_part("sslkey", where.server.tls.files.key) +

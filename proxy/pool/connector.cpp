@@ -175,12 +175,13 @@ private:
         }
         std::string out;
         switch (static_cast<wire::authentication>(asked.code)) {
-        case wire::authentication::ok: authenticated_ = true; return;
+        case wire::authentication::ok: return on_authenticated();
         case wire::authentication::cleartext_password:
             return fail(
                 {"28000",
                  "the server asks for the password in clear text, which is not sent without TLS"});
         case wire::authentication::md5_password:
+            if (requires_binding()) return fail_binding();
             wire::write_password(
                 out,
                 auth::md5_response(request_.who.user, request_.who.password, asked.data));
@@ -208,10 +209,29 @@ private:
                  asked.code)});
     }
 
+    bool requires_binding() const noexcept {
+        return request_.where.tls.binding == channel_binding::require;
+    }
+
+    void fail_binding() {
+        fail(
+            {"28000",
+             "the server did not bind the login to its TLS, which tls.channel_binding asks for"});
+    }
+
+    void on_authenticated() {
+        const bool bound = scram_verified_ && scram_->mechanism() == auth::scram_plus_mechanism;
+        if (requires_binding() && !bound) return fail_binding();
+        authenticated_ = true;
+    }
+
     void start_scram(wire::bytes_view data) {
         std::vector<std::string_view> mechanisms;
+        const auto offered = [&](std::string_view name) {
+            return std::find(mechanisms.begin(), mechanisms.end(), name) != mechanisms.end();
+        };
         if (wire::read_sasl_mechanisms(data, mechanisms) != wire::errc::ok ||
-            std::find(mechanisms.begin(), mechanisms.end(), "SCRAM-SHA-256") == mechanisms.end()) {
+            !(offered(auth::scram_mechanism) || offered(auth::scram_plus_mechanism))) {
             return fail({"28000", "the server offers no SASL mechanism that is supported"});
         }
         if (request_.who.password.empty()) {
@@ -222,9 +242,24 @@ private:
                      request_.who.user)});
         }
         scram_.emplace(request_.who.password);
+        choose_binding(offered(auth::scram_plus_mechanism));
+        if (requires_binding() && scram_->mechanism() != auth::scram_plus_mechanism)
+            return fail_binding();
         std::string out;
-        wire::write_sasl_initial(out, "SCRAM-SHA-256", scram_->first());
+        wire::write_sasl_initial(out, scram_->mechanism(), scram_->first());
         send(out);
+    }
+
+    void choose_binding(bool offered) {
+        const auto* tls = server_->link.tls();
+        if (tls == nullptr || request_.where.tls.binding == channel_binding::disable) return;
+        auto end_point = tls->end_point();
+        if (end_point.empty()) return;
+        if (offered) {
+            scram_->bind_to(std::move(end_point));
+        } else {
+            scram_->note_no_offer();
+        }
     }
 
     void on_ready() {

@@ -13,11 +13,19 @@ namespace postern::pool {
 /// libpq's sslmode, but for allow.
 enum class tls_mode : std::uint8_t { disable, prefer, require, verify_ca, verify_full };
 
+/// libpq's channel_binding: whether a login is tied to the TLS that it goes through.
+enum class channel_binding : std::uint8_t {
+    disable,
+    prefer,   ///< where the server offers it
+    require,  ///< a server that logs us in without it is not believed
+};
+
 /// TLS towards a database's servers. Over Unix sockets there is none, as with libpq.
 struct upstream_tls {
     tls_mode mode = tls_mode::disable;
     auth::tls_context::client_files files;  ///< for those connections that libpq makes
     auth::tls_context_ptr context;          ///< null when `mode` is disable
+    channel_binding binding = channel_binding::prefer;
 };
 
 enum class pool_mode : std::uint8_t { transaction, session };

@@ -1,4 +1,4 @@
-"""Who gets in: channel binding towards clients."""
+"""Who gets in: channel binding towards clients and towards PostgreSQL."""
 
 import contextlib
 import hashlib
@@ -9,6 +9,8 @@ import subprocess
 import pytest
 from harness.certificates import Authority
 from harness.middle import Middle
+from harness.servers import PostgreSQL, Postern
+from harness.waiting import eventually
 from harness.wire import Client, Refused, Scram, ssl_request, startup
 from harness.world import World
 
@@ -184,3 +186,65 @@ def test_the_hash_is_that_of_the_certificates_signature(world, own, tmp_path):
             path.write_bytes(data)
         with world.client(database="postern") as console:
             console.run("reload")
+
+
+# --- channel binding towards PostgreSQL ---
+
+
+@pytest.fixture(scope="module")
+def encrypted(own):
+    """A PostgreSQL with TLS."""
+    one = PostgreSQL()
+    for source, name in zip(own, ("server.crt", "server.key")):
+        target = one.data / name
+        shutil.copy(source, target)
+        target.chmod(0o600)
+        shutil.chown(target, one.data.owner(), one.data.group())
+    one.run("alter system set ssl = on")
+    one.run("select pg_reload_conf()")
+    eventually(lambda: one.value("show ssl") == "on", "PostgreSQL's TLS")
+    yield one
+    one.remove()
+
+
+@contextlib.contextmanager
+def in_front_of(upstream, **tls):
+    one = Postern(upstream, {"databases": {"app": {"tls": {"mode": "require", **tls},
+                                                   "service": None}},
+                             "cache": {"enabled": False}})
+    try:
+        yield one
+    finally:
+        one.remove()
+
+
+def login(postern, user="app"):
+    """"in", or why not."""
+    try:
+        with Client(postern.address, user=user, password=user.replace("_user", "") + "-secret") as one:
+            return one.value("select 'in'")
+    except Refused as refused:
+        return str(refused)
+
+
+def test_a_login_at_postgresql_is_bound_where_that_is_asked_for(encrypted):
+    with in_front_of(encrypted.address, channel_binding="require") as postern:
+        assert login(postern) == "in"
+        for user in ("md5_user", "trust_user"):
+            assert "28000 the server did not bind the login" in login(postern, user)
+
+
+def test_somebody_between_postern_and_postgresql_does_not_get_the_login(encrypted, authority):
+    with between(encrypted.address, authority) as address:
+        with in_front_of(address, channel_binding="disable") as postern:
+            assert login(postern) == "in"
+        with in_front_of(address) as postern:
+            assert "channel binding check failed" in login(postern)
+
+
+def test_an_offer_of_postgresql_that_is_taken_away_is_noticed(encrypted, authority):
+    with between(encrypted.address, authority, stripped) as address:
+        with in_front_of(address) as postern:
+            assert "channel binding negotiation error" in login(postern)
+        with in_front_of(address, channel_binding="require") as postern:
+            assert "did not bind the login" in login(postern)

@@ -336,6 +336,11 @@ TEST_CASE("listeners, databases and users that can't be are refused") {
          "databases: {d: {service: {user: s}, tls: {mode: require, key: a}}}\n"
          "users: {u: {auth: trust}}",
          "p.yaml:2:37: databases.d.tls needs certificate and key together, or neither"},
+        {"listen: [{address: 127.0.0.1}]\n"
+         "databases: {d: {service: {user: s}, tls: {mode: prefer, channel_binding: require}}}\n"
+         "users: {u: {auth: trust}}",
+         "p.yaml:2:74: databases.d.tls.channel_binding is require, which needs TLS: mode require "
+         "or above"},
         {"listen: [{address: 127.0.0.1}]\ndatabases: {d: {service: {user: s}}}",
          "p.yaml:1:1: users is missing, and auth_query too: nobody could log in"},
         {"listen: [{address: 127.0.0.1}]\ndatabases: {d: {service: {user: s}}}\nusers: {u: {}}",
