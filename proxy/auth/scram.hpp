@@ -9,6 +9,7 @@
 
 #include <cstddef>
 #include <cstdint>
+#include <memory>
 #include <span>
 #include <string>
 #include <string_view>
@@ -35,6 +36,26 @@ struct scram_verifier {
     std::string to_string() const;
 };
 
+/// What a client's proof shows of its password: enough to log in, under the same verifier, wherever
+/// that is in force, and not enough to know the password. Kept in memory only; wiped as it goes.
+/// Immutable, may be shared by threads.
+class scram_keys {
+public:
+    /// REQUIRES: `client_key` is the one that the verifier's stored_key is the hash of.
+    scram_keys(std::string client_key, scram_verifier of);
+    ~scram_keys();
+    scram_keys(const scram_keys&) = delete;
+    scram_keys& operator=(const scram_keys&) = delete;
+
+    const std::string& client_key() const noexcept { return client_key_; }
+    const scram_verifier& verifier() const noexcept { return verifier_; }
+
+private:
+    std::string client_key_;
+    scram_verifier verifier_;
+};
+using scram_keys_ptr = std::shared_ptr<const scram_keys>;
+
 inline constexpr std::string_view scram_mechanism = "SCRAM-SHA-256";
 inline constexpr std::string_view scram_plus_mechanism = "SCRAM-SHA-256-PLUS";
 
@@ -59,6 +80,8 @@ public:
     bool choose(std::string_view mechanism) noexcept;
     outcome<std::string> first(std::string_view client_first);
     outcome<std::string> final(std::string_view client_final);
+    /// What final() has proven, once it went well; null before and otherwise.
+    scram_keys_ptr keys() const noexcept { return keys_; }
     /// final() failed since the client's TLS ends elsewhere than ours.
     bool bound_elsewhere() const noexcept { return bound_elsewhere_; }
 
@@ -74,6 +97,7 @@ private:
     std::string client_first_bare_;
     std::string server_first_;  ///< empty: no exchange is under way
     std::string nonce_;         ///< ours; from first() on the client's and ours
+    scram_keys_ptr keys_;
 };
 
 /// The client's side, towards PostgreSQL. final() costs milliseconds; more than a million
@@ -81,6 +105,8 @@ private:
 class scram_client {
 public:
     explicit scram_client(std::string password);
+    /// Without a password. REQUIRES: not null.
+    explicit scram_client(scram_keys_ptr keys);
     /// With a nonce and a user name of the caller's choice: only for retracing a recorded exchange.
     scram_client(std::string password, std::string nonce, std::string_view user = {});
     /// Takes PLUS. `end_point` is tls_stream::end_point() of the connection, not empty. Comes
@@ -97,7 +123,14 @@ public:
     outcome<void> verify(std::string_view server_final);
 
 private:
+    struct derived {
+        std::string client_key;
+        std::string server_key;
+    };
+    outcome<derived> keys_for(std::string_view salt, std::uint32_t iterations) const;
+
     std::string password_;
+    scram_keys_ptr keys_;  ///< in place of the password; null: none
     std::string nonce_;
     std::string gs2_header_ = "n,,";
     std::string end_point_;  ///< empty: plain SCRAM-SHA-256

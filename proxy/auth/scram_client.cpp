@@ -29,6 +29,12 @@ scram_client::scram_client(std::string password, std::string nonce, std::string_
     , nonce_(std::move(nonce))
     , client_first_bare_(std::string("n=").append(user).append(",r=").append(nonce_)) {}
 
+scram_client::scram_client(scram_keys_ptr keys)
+    : scram_client(std::string()) {
+    POSTERN_ASSERT(keys != nullptr);
+    keys_ = std::move(keys);
+}
+
 void scram_client::bind_to(std::string end_point) {
     POSTERN_ASSERT(!end_point.empty());
     gs2_header_ = binding_header;
@@ -46,6 +52,26 @@ std::string_view scram_client::mechanism() const noexcept {
 std::string scram_client::first() {
     // No user name: PostgreSQL goes by that of the startup packet.
     return gs2_header_ + client_first_bare_;
+}
+
+outcome<scram_client::derived> scram_client::keys_for(
+    std::string_view salt,
+    std::uint32_t iterations) const {
+    if (keys_) {
+        const auto& known = keys_->verifier();
+        if (known.salt != salt || known.iterations != iterations) {
+            return failure{
+                "the password was proven under another verifier than the server has now: it was "
+                "changed there since"};
+        }
+        return derived{keys_->client_key(), known.server_key};
+    }
+    std::string prepared = prepare_password(password_);
+    std::string salted = salted_password(prepared, salt, iterations);
+    wipe(prepared);
+    derived made{hmac_sha256(salted, "Client Key"), hmac_sha256(salted, "Server Key")};
+    wipe(salted);
+    return made;
 }
 
 outcome<std::string> scram_client::final(std::string_view server_first) {
@@ -67,19 +93,16 @@ outcome<std::string> scram_client::final(std::string_view server_first) {
     if (!iterations) return malformed("the iterations are no number from 1 to 1000000");
     if (!in.rest().empty()) return malformed("it goes on after the iterations");
 
-    std::string prepared = prepare_password(password_);
-    std::string salted = salted_password(prepared, *salt, *iterations);
-    wipe(prepared);
-    std::string client_key = hmac_sha256(salted, "Client Key");
+    outcome<derived> keys = keys_for(*salt, *iterations);
+    if (keys.has_error()) return keys.error();
     const std::string without_proof = "c=" + encode_base64(gs2_header_ + end_point_) +
                                       std::string(",r=").append(*nonce);
     const std::string signed_text = client_first_bare_ + ',' + std::string(server_first) + ',' +
                                     without_proof;
-    const std::string signature = hmac_sha256(sha256(client_key), signed_text);
-    const std::string proof = exclusive_or(client_key, signature);
-    server_signature_ = hmac_sha256(hmac_sha256(salted, "Server Key"), signed_text);
-    wipe(client_key);
-    wipe(salted);
+    const std::string signature = hmac_sha256(sha256(keys->client_key), signed_text);
+    const std::string proof = exclusive_or(keys->client_key, signature);
+    server_signature_ = hmac_sha256(keys->server_key, signed_text);
+    wipe(keys->client_key);
     return to_send(without_proof + ",p=" + encode_base64(proof));
 }
 

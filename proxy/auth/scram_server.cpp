@@ -136,8 +136,12 @@ outcome<std::string> scram_server::final(std::string_view client_final) {
     const std::string signed_text = client_first_bare_ + ',' + server_first_ + ',' +
                                     std::string(without_proof);
     const std::string signature = hmac_sha256(verifier_.stored_key, signed_text);
-    const std::string stored_key = sha256(exclusive_or(*proof, signature));
-    const bool proven = equal_in_constant_time(stored_key, verifier_.stored_key);
+    std::string client_key = exclusive_or(*proof, signature);
+    const bool proven = equal_in_constant_time(sha256(client_key), verifier_.stored_key);
+    if (proven && !doomed_) {
+        keys_ = std::make_shared<const scram_keys>(std::move(client_key), verifier_);
+    }
+    wipe(client_key);
     std::string answer = "v=" + encode_base64(hmac_sha256(verifier_.server_key, signed_text));
     server_first_.clear();  // one attempt an exchange
     if (!proven || doomed_) return failure{"the password does not match"};

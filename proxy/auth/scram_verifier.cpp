@@ -81,6 +81,14 @@ std::string scram_verifier::to_string() const {
            encode_base64(stored_key) + ':' + encode_base64(server_key);
 }
 
+scram_keys::scram_keys(std::string client_key, scram_verifier of)
+    : client_key_(std::move(client_key))
+    , verifier_(std::move(of)) {}
+
+scram_keys::~scram_keys() {
+    wipe(client_key_);
+}
+
 scram_verifier mock_verifier(std::string_view user, std::string_view secret) {
     const auto made_up = [&](std::string_view purpose) {
         return hmac_sha256(secret, std::string(purpose).append(user));

@@ -182,6 +182,7 @@ private:
                  "the server asks for the password in clear text, which is not sent without TLS"});
         case wire::authentication::md5_password:
             if (requires_binding()) return fail_binding();
+            if (request_.who.password.empty()) return fail_without_password();
             wire::write_password(
                 out,
                 auth::md5_response(request_.who.user, request_.who.password, asked.data));
@@ -190,7 +191,14 @@ private:
         case wire::authentication::sasl_continue: {
             if (!scram_) return fail({"08P01", "unexpected SASL message from the server"});
             const auto answer = scram_->final(asked.data);
-            if (!answer) return fail({"28000", answer.error().message});
+            if (!answer) {
+                return fail(
+                    {"28000",
+                     fmt::format(
+                         "login of user \"{}\" at the server failed: {}",
+                         request_.who.user,
+                         answer.error().message)});
+            }
             wire::write_sasl_response(out, *answer);
             return send(out);
         }
@@ -207,6 +215,14 @@ private:
              fmt::format(
                  "the server asks for authentication method {}, which is not supported",
                  asked.code)});
+    }
+
+    void fail_without_password() {
+        fail(
+            {"28000",
+             fmt::format(
+                 "the server asks for a password of user \"{}\", and none is configured",
+                 request_.who.user)});
     }
 
     bool requires_binding() const noexcept {
@@ -234,14 +250,13 @@ private:
             !(offered(auth::scram_mechanism) || offered(auth::scram_plus_mechanism))) {
             return fail({"28000", "the server offers no SASL mechanism that is supported"});
         }
-        if (request_.who.password.empty()) {
-            return fail(
-                {"28000",
-                 fmt::format(
-                     "the server asks for a password of user \"{}\", and none is configured",
-                     request_.who.user)});
+        if (!request_.who.password.empty()) {
+            scram_.emplace(request_.who.password);
+        } else if (request_.who.keys != nullptr) {
+            scram_.emplace(request_.who.keys);
+        } else {
+            return fail_without_password();
         }
-        scram_.emplace(request_.who.password);
         choose_binding(offered(auth::scram_plus_mechanism));
         if (requires_binding() && scram_->mechanism() != auth::scram_plus_mechanism)
             return fail_binding();

@@ -129,18 +129,25 @@ pool::waiter pool::take_first_waiter() {
     return first;
 }
 
+void pool::set_keys(auth::scram_keys_ptr keys) {
+    const std::scoped_lock lock{mutex_};
+    keys_.swap(keys);  // the former ones are wiped outside the lock
+}
+
 void pool::maybe_connect(std::size_t thread) {
     std::uint64_t number = 0;
+    auto request = how_;
     {
         const std::scoped_lock lock{mutex_};
         if (total_ >= how_.limits.size || connecting_ >= waiters_.size()) return;
         ++total_;
         ++connecting_;
         number = next_number_++;
+        request.who.keys = keys_;
     }
     auto attempt = connect(
         *pollers_[thread],
-        how_,
+        std::move(request),
         [weak = weak_from_this(), thread, number, began = now()](connect_outcome outcome) {
             const auto self = weak.lock();
             if (self == nullptr) return;

@@ -44,6 +44,10 @@ public:
     const std::string& user() const noexcept { return how_.who.user; }
     const connect_request& how() const noexcept { return how_; }
 
+    /// What logins from now on prove the user by, where no password is configured: the latest that
+    /// a client has proven. Thread-safe.
+    void set_keys(auth::scram_keys_ptr keys);
+
     /// Lends an idle server of this thread at once, or null: then wait() for one. A server that
     /// wears `wanted` is preferred.
     server_ptr checkout(std::size_t thread, const settings_map_ptr& wanted);
@@ -141,6 +145,7 @@ private:
     std::uint64_t next_number_ = 1;
     std::deque<waiter> waiters_;
     std::shared_ptr<const greeting> welcome_;
+    auth::scram_keys_ptr keys_;
     std::map<std::uint64_t, std::shared_ptr<connector>> logins_;  // under way
 };
 

@@ -2,6 +2,7 @@
 
 #pragma once
 
+#include "auth/scram.hpp"
 #include "auth/tls.hpp"
 
 #include <chrono>
@@ -42,7 +43,8 @@ struct upstream {
 /// How to log in there as one user.
 struct credentials {
     std::string user;
-    std::string password;  ///< empty: trust or peer
+    std::string password;            ///< empty: `keys`, or trust or peer
+    auth::scram_keys_ptr keys = {};  ///< that a client of the pool has proven; null: none
 };
 
 struct settings {

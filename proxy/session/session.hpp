@@ -506,6 +506,7 @@ private:
     std::unique_ptr<auth::scram_server> scram_;
     bool scram_started_ = false;
     bool scram_doomed_ = false;
+    auth::scram_keys_ptr proven_keys_;  // until they are the pool's
     user user_record_;
     std::int32_t cancel_key_ = 0;
     std::string cancel_secret_;

@@ -34,8 +34,8 @@ struct user {
     std::string name;
     auth_method method = auth_method::scram;
     std::string verifier;  ///< SCRAM-SHA-256$…; derived at start when a password was configured
-    std::string
-        upstream_password;  ///< how the pool logs in at PostgreSQL as this user; empty: trust
+    std::string upstream_password;  ///< how the pool logs in at PostgreSQL as this user; empty: by
+                                    ///< what the client has proven, or trust
 };
 
 /// One name that clients may connect to.

@@ -326,6 +326,7 @@ void session::on_password_message(std::string_view body) {
     }
     wire::write_authentication(out, wire::authentication::sasl_final, *answer);
     send_to_client(out);
+    proven_keys_ = scram_->keys();
     authenticated();
 }
 
@@ -371,6 +372,10 @@ void session::authenticated() {
         return end();
     }
     pool_ = worker_.shared.pool_of(*database_, user_record_);
+    // Nobody need write a password down: what this client has proven logs in at PostgreSQL too.
+    if (proven_keys_ && user_record_.upstream_password.empty())
+        pool_->set_keys(std::move(proven_keys_));
+    proven_keys_.reset();
     context_.change().settings = startup_settings_;
     phase_ = phase::welcoming;
     stop_wait_timer();

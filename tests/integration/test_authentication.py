@@ -1,4 +1,5 @@
-"""Who gets in: channel binding towards clients and towards PostgreSQL."""
+"""Who gets in: channel binding towards clients and towards PostgreSQL, and logins at PostgreSQL with
+what a client has proven in place of a password."""
 
 import contextlib
 import hashlib
@@ -11,7 +12,7 @@ from harness.certificates import Authority
 from harness.middle import Middle
 from harness.servers import PostgreSQL, Postern
 from harness.waiting import eventually
-from harness.wire import Client, Refused, Scram, ssl_request, startup
+from harness.wire import Client, Refused, Scram, fields_of, query, ssl_request, startup
 from harness.world import World
 
 pytestmark = pytest.mark.needs_postern
@@ -248,3 +249,95 @@ def test_an_offer_of_postgresql_that_is_taken_away_is_noticed(encrypted, authori
             assert "channel binding negotiation error" in login(postern)
         with in_front_of(address, channel_binding="require") as postern:
             assert "did not bind the login" in login(postern)
+
+
+# --- no password in any file ---
+
+LOOKUP = """
+    RESET ROLE;
+    CREATE FUNCTION lookup(name text) RETURNS TABLE(usename name, passwd text)
+        LANGUAGE sql SECURITY DEFINER SET search_path = pg_catalog AS
+        $$ SELECT rolname, rolpassword FROM pg_authid WHERE rolname = $1 AND rolcanlogin $$;
+    REVOKE ALL ON FUNCTION lookup FROM public;
+    GRANT EXECUTE ON FUNCTION lookup TO postern;
+    SET ROLE app;
+"""
+
+
+@pytest.fixture
+def looked_up():
+    """A Postern that knows the password of `app`, for its console, and of nobody else."""
+    users = {name: None for name in ("alice", "bob", "carol", "md5_user", "trust_user")}
+    with World(LOOKUP, settings={
+            "users": users, "auth_query": "select usename, passwd from public.lookup($1)"}) as one:
+        yield one
+
+
+def of(name, world, password=None):
+    return world.client(user=name, password=password or f"{name}-secret")
+
+
+def test_a_password_that_only_postgresql_knows_logs_in_there(looked_up):
+    assert "alice-secret" not in looked_up.postern.configuration.read_text()
+    for name in ("alice", "bob"):
+        with of(name, looked_up) as client:
+            assert client.value("select session_user") == name
+    with pytest.raises(Refused, match="28P01"):
+        of("alice", looked_up, "wrong")
+    # One that is refused has taken nothing away from those who were not.
+    disconnect(looked_up, "alice")
+    with of("alice", looked_up) as client:
+        assert client.value("select session_user") == "alice"
+
+
+def refused_at_postgresql(world, name, password):
+    """What a client is told whose login is good for Postern alone: at its own login, or with the
+    first statement that needs a server."""
+    try:
+        with of(name, world, password) as client:
+            client.send(query("select 1"))
+            return fields_of(client.until("E")[-1])
+    except Refused as refused:
+        return refused.fields
+
+
+def disconnect(world, name):
+    world.pg.run("select pg_terminate_backend(pid) from pg_stat_activity where usename = %s", name)
+    with world.client(database="postern") as console:
+        eventually(lambda: not [row for row in console.rows("show servers") if name in row],
+                   "the end of the servers")
+
+
+def test_after_a_change_of_password_a_new_login_brings_the_new_proof(looked_up):
+    with of("alice", looked_up) as old:
+        assert old.value("select 1") == "1"
+        looked_up.pg.run("alter role alice password 'changed'")
+        # What stands stays, as at PostgreSQL itself.
+        assert old.value("select 2") == "2"
+        disconnect(looked_up, "alice")
+        old.send(query("select 3"))
+        why = fields_of(old.until("E")[-1])
+        assert why["C"] == "28000" and "changed there since" in why["M"]
+    with pytest.raises(Refused, match="28P01"):
+        of("alice", looked_up)
+    with of("alice", looked_up, "changed") as new:
+        assert new.value("select session_user") == "alice"
+
+
+def test_a_verifier_in_the_configuration_needs_no_password_beside_it(looked_up):
+    def use(verifier):
+        settings = looked_up.postern.settings
+        settings["users"]["carol"] = {"verifier": verifier}
+        looked_up.postern.write_configuration()
+        with looked_up.client(database="postern") as console:
+            console.run("reload")
+
+    use(looked_up.pg.value("select rolpassword from pg_authid where rolname = 'carol'"))
+    with of("carol", looked_up) as client:
+        assert client.value("select session_user") == "carol"
+    # Another than PostgreSQL's: whoever proves that one gets no further.
+    looked_up.pg.run("alter role bob password 'of another'")
+    use(looked_up.pg.value("select rolpassword from pg_authid where rolname = 'bob'"))
+    disconnect(looked_up, "carol")
+    why = refused_at_postgresql(looked_up, "carol", "of another")
+    assert why["C"] == "28000" and 'login of user "carol" at the server failed' in why["M"]

@@ -150,6 +150,44 @@ TEST_SUITE("auth/scram_exchange") {
         CHECK(proof_refused.error().message == "the password does not match");
     }
 
+    TEST_CASE("what a client has proven logs in under the same verifier, and only there") {
+        const auto verifier = scram_verifier::derive("right", "some salt", 2);
+        scram_server server(verifier);
+        scram_client client("right");
+        CHECK(server.keys() == nullptr);
+        REQUIRE(log_in(server, client) == "");
+        const auto keys = server.keys();
+        REQUIRE(keys != nullptr);
+
+        scram_server elsewhere(verifier);
+        scram_client without_password(keys);
+        CHECK(log_in(elsewhere, without_password) == "");
+
+        // A new password, and so a new salt; or more iterations; or a stranger's verifier.
+        for (const auto& other :
+             {scram_verifier::derive("right", "other salt", 2),
+              scram_verifier::derive("right", "some salt", 3)}) {
+            scram_server changed(other);
+            scram_client late(keys);
+            CHECK(log_in(changed, late).find("changed there since") != std::string::npos);
+        }
+        scram_server stranger(scram_verifier::derive("wrong", "some salt", 2));
+        scram_client refused(keys);
+        CHECK(log_in(stranger, refused) == "the password does not match");
+    }
+
+    TEST_CASE("a login that fails proves nothing") {
+        scram_server server(scram_verifier::derive("right", "some salt", 2));
+        scram_client wrong("wrong");
+        CHECK(log_in(server, wrong) != "");
+        CHECK(server.keys() == nullptr);
+        scram_server doomed(scram_verifier::derive("right", "some salt", 2));
+        doomed.set_doomed();
+        scram_client right("right");
+        CHECK(log_in(doomed, right) != "");
+        CHECK(doomed.keys() == nullptr);
+    }
+
     TEST_CASE("a server that binds retraces the exchange, and so does a client") {
         scram_server server = rfc_server();
         server.offer_binding(plus::end_point());
