@@ -47,6 +47,8 @@ session::console_reply show_config(const console_source& source) {
     };
     // What RELOAD takes over is changeable.
     const auto& now = *settings;
+    const auto rules = now.access ? fmt::format("{} rules", now.access->size()) : "";
+    rows.row({"access", rules, "", "yes"});
     add("admin.users", now.admin_users, standard.admin_users, "yes");
     rows.row({"auth_query", now.auth_query, "", "yes"});
     add("cache.enabled", now.cache_enabled, standard.cache_enabled, "yes");

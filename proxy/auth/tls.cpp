@@ -5,6 +5,7 @@
 #include <arpa/inet.h>
 #include <array>
 #include <netinet/in.h>
+#include <openssl/crypto.h>
 #include <openssl/err.h>
 #include <openssl/evp.h>
 #include <openssl/ssl.h>
@@ -212,6 +213,25 @@ tls_stream::result tls_stream::send(std::string_view bytes) noexcept {
 void tls_stream::shut_down() noexcept {
     if (error_.empty() && SSL_is_init_finished(ssl_) == 1) SSL_shutdown(ssl_);
     ERR_clear_error();
+}
+
+std::string tls_stream::peer_name() const {
+    X509* const certificate = SSL_get0_peer_certificate(ssl_);
+    if (certificate == nullptr || SSL_get_verify_result(ssl_) != X509_V_OK) return {};
+    auto* const subject = X509_get_subject_name(certificate);
+    const int at = X509_NAME_get_index_by_NID(subject, NID_commonName, -1);
+    if (at < 0) return {};
+    unsigned char* text = nullptr;
+    const int size = ASN1_STRING_to_UTF8(
+        &text,
+        X509_NAME_ENTRY_get_data(X509_NAME_get_entry(subject, at)));
+    if (size < 0) {
+        ERR_clear_error();
+        return {};
+    }
+    const std::string name{reinterpret_cast<const char*>(text), static_cast<std::size_t>(size)};
+    OPENSSL_free(text);
+    return name.find('\0') == std::string::npos ? name : std::string{};
 }
 
 std::string tls_stream::end_point() const {

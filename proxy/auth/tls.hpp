@@ -93,6 +93,9 @@ public:
     /// Tells the peer that nothing more will be sent.
     void shut_down() noexcept;
 
+    /// The common name in the peer's certificate, which was verified; empty: none, or it holds a
+    /// zero byte.
+    std::string peer_name() const;
     /// The server's end of it, ours or the peer's, as channel binding knows it: the hash of the
     /// certificate (tls-server-end-point, RFC 5929). Empty before the handshake, and for a
     /// certificate whose signature names no hash, such as Ed25519.

@@ -16,8 +16,10 @@ using std::chrono_literals::operator""s;
 using std::chrono_literals::operator""min;
 using std::chrono_literals::operator""h;
 
-/// trust asks for no password, so only this machine may be asked by.
+/// trust asks for no password, so only this machine may be asked by. Where there are access rules
+/// they say who is trusted.
 void check_trust(section& top, const session::settings& settings) {
+    if (settings.access) return;
     const session::listener* open = nullptr;
     for (const auto& one : settings.listeners) {
         if (!is_local(one)) open = &one;
@@ -105,6 +107,7 @@ loaded_configuration read_configuration(const std::string& path) {
         read_client_tls(top, into.session);
         read_pools_and_databases(top, into.session);
         read_users(top, into.session);
+        read_access(top, into.session);
         read_identity(top, into.session);
         read_cache(top, into);
         read_limits(top, into.session);

@@ -17,6 +17,8 @@ void read_admin(section& top, configuration& into);
 void read_pools_and_databases(section& top, session::settings& into);
 void read_client_tls(section& top, session::settings& into);
 void read_users(section& top, session::settings& into);
+/// The `tls` section of `into` is known already.
+void read_access(section& top, session::settings& into);
 void read_identity(section& top, session::settings& into);
 void read_cache(section& top, configuration& into);
 void read_limits(section& top, session::settings& into);

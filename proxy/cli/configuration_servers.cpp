@@ -163,6 +163,7 @@ void read_client_tls(section& top, session::settings& into) {
     read_file_name(from, "key", files.key);
     read_file_name(from, "client_ca", files.client_ca);
     if (!from.present()) return;
+    into.tls_asks_for_certificates = !files.client_ca.empty();
     if (files.certificate.empty() || files.key.empty())
         return from.refuse_whole("needs certificate and key");
     auto made = auth::tls_context::towards_clients(files);

@@ -284,6 +284,10 @@ private:
     void read_startup_parameters(const wire::startup_packet& packet);
     bool choose_database(std::string_view name);
     void authenticate();
+    std::optional<auth::access_method> method_in_force();
+    std::optional<auth::ip_address> client_address() const;
+    void refuse_access(const auth::access_rule* by);
+    void authenticate_by(auth::access_method method, const std::string* verifier);
     void start_scram(const std::string& verifier_text, bool doomed);
     void on_password_message(std::string_view body);
     void authenticated();

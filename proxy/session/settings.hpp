@@ -2,6 +2,7 @@
 
 #pragma once
 
+#include "auth/access.hpp"
 #include "cache/rules.hpp"
 #include "identity/settings.hpp"
 #include "pool/settings.hpp"
@@ -56,6 +57,10 @@ struct settings {
     /// Null: clients that ask for TLS are told that there is none.
     auth::tls_context_ptr tls;
     bool tls_required = false;  ///< of clients that come over TCP
+    bool tls_asks_for_certificates = false;
+    /// Who may come from where; the first that is meant for a client says what he has to show, in
+    /// place of the user's own method. Absent: the user's own method decides, from everywhere.
+    std::optional<std::vector<auth::access_rule>> access;
     std::vector<database> databases;
     /// "*" in `databases`' name position is not supported: every database is listed.
     std::unordered_map<std::string, user> users;

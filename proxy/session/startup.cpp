@@ -227,25 +227,105 @@ bool session::choose_database(std::string_view name) {
     return false;
 }
 
+/// Nothing: a Unix socket.
+std::optional<auth::ip_address> session::client_address() const {
+    std::string_view host{address_};
+    host = host.substr(0, host.rfind(':'));
+    if (host.starts_with('[')) host = host.substr(1, host.size() - 2);
+    return auth::ip_address::parse(host);
+}
+
+/// What the client has to show; nothing: it has been refused.
+std::optional<auth::access_method> session::method_in_force() {
+    using auth::access_method;
+    if (!settings_->access) {
+        return user_record_.method == auth_method::trust ? access_method::trust
+                                                         : access_method::scram;
+    }
+    const auto address = client_address();
+    // An address that could not be read is no Unix socket: no rule is meant for it.
+    const auto* rule = address || is_local()
+                           ? auth::decide(
+                                 *settings_->access,
+                                 {requested_database_, user_, address, client_.tls() != nullptr})
+                           : nullptr;
+    if (rule != nullptr && rule->method != access_method::reject) return rule->method;
+    refuse_access(rule);
+    return std::nullopt;
+}
+
+/// In PostgreSQL's words, but for what it looked at.
+void session::refuse_access(const auth::access_rule* by) {
+    std::string host = "[local]";
+    if (!is_local()) {
+        host = address_.substr(0, address_.rfind(':'));
+        if (host.starts_with('[')) host = host.substr(1, host.size() - 2);
+    }
+    metrics::add(metrics::counter::logins_failed);
+    const auto why = fmt::format(
+        "{} host \"{}\", user \"{}\", database \"{}\", {}",
+        by != nullptr ? "an entry of Postern's access rules rejects connection for"
+                      : "no entry of Postern's access rules for",
+        host,
+        user_,
+        requested_database_,
+        client_.tls() != nullptr ? "SSL encryption" : "no encryption");
+    log::info("client {} {}: {}", id_, address_, why);
+    fail_client("FATAL", "28000", why);
+    end();
+}
+
 void session::authenticate() {
     const auto found = settings_->users.find(user_);
-    if (found != settings_->users.end()) {
+    const bool known = found != settings_->users.end();
+    if (known) {
         user_record_ = found->second;
-        if (user_record_.method == auth_method::trust) return authenticated();
-        return start_scram(user_record_.verifier, false);
+    } else {
+        user_record_.name = user_;
+        user_record_.method = settings_->auth_query_method;
     }
-    user_record_.name = user_;
+    const auto method = method_in_force();
+    if (!method) return;
+    if (known) {
+        const bool has_verifier = !user_record_.verifier.empty();
+        return authenticate_by(*method, has_verifier ? &user_record_.verifier : nullptr);
+    }
     auto* lookup = database_ != nullptr ? worker_.shared.auth_of(database_->name) : nullptr;
     if (lookup == nullptr) return start_scram({}, true);
-    user_record_.method = settings_->auth_query_method;
-    lookup->find(user_, [&home = worker_, id = id_](std::optional<std::string> verifier) {
-        boost::asio::post(home.io, [&home, id, verifier = std::move(verifier)] {
-            auto* self = home.find(id);
-            if (self == nullptr || self->phase_ != phase::authenticating) return;
-            const auto keep_alive = self->shared_from_this();
-            self->start_scram(verifier.value_or(""), !verifier.has_value());
+    lookup->find(
+        user_,
+        [&home = worker_, id = id_, method](const std::optional<std::string>& verifier) {
+            boost::asio::post(home.io, [&home, id, method, verifier] {
+                auto* self = home.find(id);
+                if (self == nullptr || self->phase_ != phase::authenticating) return;
+                const auto keep_alive = self->shared_from_this();
+                // Whoever is not known there is not let in by any method.
+                if (!verifier) return self->start_scram({}, true);
+                self->authenticate_by(*method, &*verifier);
+            });
         });
-    });
+}
+
+/// `verifier`: null where the user has none.
+void session::authenticate_by(auth::access_method method, const std::string* verifier) {
+    if (method == auth::access_method::trust) return authenticated();
+    if (method == auth::access_method::scram)
+        return start_scram(verifier != nullptr ? *verifier : std::string{}, verifier == nullptr);
+    const auto* tls = client_.tls();
+    if (method == auth::access_method::cert && tls != nullptr && tls->peer_name() == user_)
+        return authenticated();
+    metrics::add(metrics::counter::logins_failed);
+    log::info(
+        "client {} {}: its certificate names \"{}\", not \"{}\"",
+        id_,
+        address_,
+        tls != nullptr ? tls->peer_name() : "",
+        user_);
+    fail_client(
+        "FATAL",
+        "28000",
+        fmt::format("certificate authentication failed for user \"{}\"", user_));
+    end();
 }
 
 void session::start_scram(const std::string& verifier_text, bool doomed) {

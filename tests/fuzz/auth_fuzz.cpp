@@ -2,6 +2,7 @@
 // does not know the password may ever get in, and no server that does not know the verifier be
 // believed.
 
+#include "auth/access.hpp"
 #include "auth/scram.hpp"
 #include "base/assert.hpp"
 
@@ -26,6 +27,17 @@ void check_verifier(std::string_view text) {
     POSTERN_ASSERT(again->iterations == parsed->iterations && again->salt == parsed->salt);
     POSTERN_ASSERT(again->stored_key == parsed->stored_key);
     POSTERN_ASSERT(again->server_key == parsed->server_key);
+}
+
+void check_network(std::string_view text) {
+    const auto parsed = network::parse(text);
+    if (!parsed) return;
+    POSTERN_ASSERT(parsed->prefix <= (parsed->base.is_v6 ? 128U : 32U));
+    POSTERN_ASSERT(parsed->contains(parsed->base));
+    access_rule rule{.type = access_type::host};
+    rule.networks.push_back(*parsed);
+    POSTERN_ASSERT(decide({&rule, 1}, {"db", "me", parsed->base, false}) == &rule);
+    POSTERN_ASSERT(!parsed->is_loopback() || parsed->base.is_loopback());
 }
 
 void check_server(std::string_view first, std::string_view final, bool bound) {
@@ -89,6 +101,7 @@ extern "C" int LLVMFuzzerTestOneInput(const std::uint8_t* data, std::size_t size
     const std::string_view second = newline == std::string_view::npos ? std::string_view()
                                                                       : bytes.substr(newline + 1);
     check_verifier(first);
+    check_network(first);
     check_server(first, second, false);
     check_server(first, second, true);
     check_client(first, second);

@@ -1,5 +1,5 @@
 """Who gets in: channel binding towards clients and towards PostgreSQL, and logins at PostgreSQL with
-what a client has proven in place of a password."""
+what a client has proven in place of a password; rules by host."""
 
 import contextlib
 import hashlib
@@ -341,3 +341,120 @@ def test_a_verifier_in_the_configuration_needs_no_password_beside_it(looked_up):
     disconnect(looked_up, "carol")
     why = refused_at_postgresql(looked_up, "carol", "of another")
     assert why["C"] == "28000" and 'login of user "carol" at the server failed' in why["M"]
+
+
+# --- rules by host ---
+
+
+@pytest.fixture(scope="module")
+def ruled(own, authority):
+    certificate, key = own
+    tls = {"certificate": str(certificate), "key": str(key)}
+    with World(LOOKUP, settings={"tls": tls, "admin": {"users": ["trust_user"]}}) as one:
+        one.tls = tls
+        yield one
+
+
+def rule(world, *entries, **tls):
+    """These are the rules from now on; the last lets the administrator in, by a Unix socket."""
+    settings = world.postern.settings
+    settings["access"] = [
+        *entries,
+        {"type": "local", "users": ["trust_user"], "databases": ["postern"], "method": "trust"}]
+    settings["tls"] = {**world.tls, **tls}
+    world.postern.write_configuration()
+    with Client(world.postern.socket_address, user="trust_user", database="postern") as console:
+        console.run("reload")
+
+
+def told(connect, *args, **kwargs):
+    """The SQLSTATE and the words of a refusal; "in" for a login."""
+    try:
+        with connect(*args, **kwargs) as client:
+            return client.value("select 'in'")
+    except Refused as refused:
+        return str(refused)
+
+
+def test_without_rules_everyone_may_come_from_everywhere(ruled):
+    assert told(ruled.client) == "in"
+    assert told(Client, ruled.postern.socket_address) == "in"
+
+
+def test_the_first_rule_that_is_meant_decides(ruled):
+    rule(ruled,
+         {"type": "host", "users": ["alice"], "addresses": ["127.0.0.0/8"], "method": "reject"},
+         {"type": "host", "databases": ["app"], "addresses": ["127.0.0.1/32"], "method": "scram"},
+         {"type": "host", "addresses": ["all"], "method": "reject"})
+    assert told(ruled.client) == "in"
+    assert told(of, "bob", ruled) == "in"
+    assert told(of, "alice", ruled) == (
+        "28000 an entry of Postern's access rules rejects connection for host \"127.0.0.1\","
+        " user \"alice\", database \"app\", no encryption")
+    assert told(ruled.client, password="wrong").startswith("28P01")
+    # The console is a database as any other.
+    assert "rejects" in told(ruled.client, database="postern")
+
+
+def test_whom_no_rule_is_meant_for_is_refused(ruled):
+    rule(ruled, {"type": "host", "addresses": ["10.0.0.0/8", "::/0"], "method": "scram"})
+    assert told(ruled.client) == (
+        "28000 no entry of Postern's access rules for host \"127.0.0.1\", user \"app\","
+        " database \"app\", no encryption")
+    assert told(Client, ruled.postern.socket_address) == (
+        "28000 no entry of Postern's access rules for host \"[local]\", user \"app\","
+        " database \"app\", no encryption")
+    with secured(ruled.address) as client:
+        assert str(refusal(client, None)).endswith("database \"app\", SSL encryption")
+
+
+def test_tls_or_none_is_told_apart(ruled):
+    only = {"addresses": ["loopback"], "method": "scram"}
+    rule(ruled, {"type": "hostssl", **only})
+    assert told(ruled.client).startswith("28000 no entry")
+    with secured(ruled.address) as client:
+        client.log_in()
+        assert client.value("select 1") == "1"
+    rule(ruled, {"type": "hostnossl", **only})
+    assert told(ruled.client) == "in"
+    with secured(ruled.address) as client:
+        assert refusal(client, None).code == "28000"
+
+
+def test_a_rules_method_goes_before_the_users_own(ruled):
+    rule(ruled, {"type": "host", "addresses": ["samehost"], "method": "trust"})
+    assert told(ruled.client, password="wrong") == "in"
+    assert told(ruled.client, user="nobody").startswith("28P01")
+    rule(ruled, {"type": "host", "addresses": ["samehost"], "method": "scram"})
+    assert told(ruled.client, password="wrong").startswith("28P01")
+    # One who has no password is not let in by an empty one.
+    assert told(ruled.client, user="trust_user", password="").startswith("28P01")
+
+
+def test_a_certificate_lets_in_whom_it_names(ruled, authority):
+    rule(ruled, {"type": "hostssl", "addresses": ["loopback"], "method": "cert"},
+         client_ca=str(authority.certificate))
+    for name, wanted in (("app", "in"), ("alice", "28000 certificate authentication failed")):
+        with Client(ruled.address, login=False, user="app", password="wrong") as client:
+            client.raw(ssl_request())
+            assert client.byte() == b"S"
+            client.begin_tls(authority, authority.sign(name))
+            if wanted == "in":
+                client.log_in()
+                assert client.value("select session_user") == "app"
+            else:
+                assert str(refusal(client, None)).startswith(wanted)
+
+
+def test_rules_hold_for_users_that_are_looked_up(ruled):
+    settings = ruled.postern.settings
+    kept = settings["users"].pop("alice")
+    with World(LOOKUP, settings={
+            "users": {"alice": None}, "auth_query": "select usename, passwd from public.lookup($1)",
+            "access": [{"type": "host", "users": ["alice", "nobody"], "addresses": ["loopback"],
+                        "method": "trust"}]}) as one:
+        settings["users"]["alice"] = kept
+        assert told(one.client, user="nobody").startswith("28P01")
+        assert told(of, "bob", one).startswith("28000 no entry")
+        # Nobody has proven anything, and PostgreSQL does not trust us.
+        assert "asks for a password" in told(of, "alice", one)

@@ -79,6 +79,37 @@ TEST_CASE("the smallest configuration has every default") {
     CHECK(all.catalog_poll_interval == 2s);
 }
 
+TEST_CASE("access rules are taken as written") {
+    CHECK_FALSE(load_below("").session.access.has_value());
+    const auto all = load_below(
+        "access:\n"
+        "- {type: local, method: trust}\n"
+        "- {type: host, databases: [d, sameuser], users: [u], method: scram,\n"
+        "   addresses: [10.0.0.0/8, '::1', samehost]}\n"
+        "- {type: hostnossl, addresses: [loopback], method: trust}\n"
+        "- {type: host, addresses: [all], method: reject}\n");
+    REQUIRE(all.session.access.has_value());
+    const auto& rules = *all.session.access;
+    REQUIRE(rules.size() == 4);
+    CHECK(rules[0].type == auth::access_type::local);
+    CHECK(rules[0].method == auth::access_method::trust);
+    CHECK(rules[0].databases == std::vector<std::string>{"all"});
+    CHECK(rules[1].databases == std::vector<std::string>{"d", "sameuser"});
+    CHECK(rules[1].users == std::vector<std::string>{"u"});
+    CHECK(rules[1].networks.size() == 2);
+    CHECK(rules[1].from_same_host);
+    CHECK_FALSE(rules[1].from_all);
+    CHECK(rules[2].from_loopback);
+    CHECK(rules[3].from_all);
+    CHECK(rules[3].method == auth::access_method::reject);
+}
+
+TEST_CASE("where there are access rules they say who is trusted") {
+    CHECK(
+        refusal("listen: [{address: 0.0.0.0}]\ndatabases: {d: {service: {user: s}}}\n"
+                "users: {u: {auth: trust}}\naccess: [{type: local, method: trust}]") == "");
+}
+
 TEST_CASE("a value is taken in its unit") {
     const auto all = load_below(
         "pool: {size: 7, mode: session, wait_timeout: 250ms, idle_timeout: 2min, lifetime: 1d}\n"
@@ -290,6 +321,43 @@ TEST_CASE("what is wrong in postern.yaml is refused with its place and what was 
         {"threads: x\nrls: none",
          "p.yaml:5:10: threads must be a whole number from 0 to 256, not \"x\"\n"
          "p.yaml:6:6: rls must be one of optional, required, not \"none\""},
+    };
+    for (const auto& one : table) {
+        CAPTURE(one.written);
+        CHECK(refusal_below(one.written) == one.message);
+    }
+}
+
+TEST_CASE("access rules that can't be are refused") {
+    const std::vector<refused> table{
+        {"access: []", "p.yaml:5:9: access is empty: nobody could log in"},
+        {"access: [{type: local}]", "p.yaml:5:10: access[0] needs a type and a method"},
+        {"access: [{type: tcp, method: scram, addresses: [all]}]",
+         "p.yaml:5:17: access[0].type must be one of local, host, hostssl, hostnossl, not \"tcp\""},
+        {"access: [{type: host, method: md5, addresses: [all]}]",
+         "p.yaml:5:31: access[0].method must be one of scram, trust, reject, cert, not \"md5\""},
+        {"access: [{type: host, method: scram}]",
+         "p.yaml:5:10: access[0] needs addresses: all, loopback, samehost, or networks such as "
+         "10.0.0.0/8"},
+        {"access: [{type: local, method: scram, addresses: [all]}]",
+         "p.yaml:5:50: access[0].addresses stands beside type: local, which has none"},
+        {"access: [{type: host, method: scram, addresses: [all, 10.0.0.0/33]}]",
+         "p.yaml:5:55: access[0].addresses[1] must be all, loopback, samehost, or a network such "
+         "as "
+         "10.0.0.0/8 or fd00::/8, not \"10.0.0.0/33\""},
+        {"access: [{type: local, method: scram, users: []}]",
+         "p.yaml:5:46: access[0].users names nobody; leave it out for all"},
+        {"access: [{type: host, method: trust, addresses: [127.0.0.1, all]}]",
+         "p.yaml:5:31: access[0].method is trust, which asks for no password: only with type: "
+         "local, "
+         "or addresses that are loopback, samehost or in 127.0.0.0/8"},
+        {"access: [{type: hostssl, method: scram, addresses: [all]}]",
+         "p.yaml:5:17: access[0].type is hostssl, and there is no tls section that clients could "
+         "use"},
+        {"access: [{type: host, method: cert, addresses: [all]}]",
+         "p.yaml:5:31: access[0].method is cert, which needs type: hostssl"},
+        {"access: [{type: local, method: scram, user: [u]}]",
+         "p.yaml:5:39: access[0].user is unknown; did you mean users?"},
     };
     for (const auto& one : table) {
         CAPTURE(one.written);
