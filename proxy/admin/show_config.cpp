@@ -35,6 +35,10 @@ std::string text(const std::vector<session::listener>& values) {
     return text(all);
 }
 
+std::string protocol(std::uint32_t version) {
+    return fmt::format("{}.{}", version >> 16, version & 0xffff);
+}
+
 }  // namespace
 
 session::console_reply show_config(const console_source& source) {
@@ -53,6 +57,11 @@ session::console_reply show_config(const console_source& source) {
     rows.row({"auth_query", now.auth_query, "", "yes"});
     add("cache.enabled", now.cache_enabled, standard.cache_enabled, "yes");
     add("cache.memory", now.near_bytes_max, standard.near_bytes_max, "no");
+    rows.row(
+        {"client_protocol",
+         protocol(now.client_protocol),
+         protocol(standard.client_protocol),
+         "yes"});
     add("identity.trust.client_set",
         now.identity.trust_client_set,
         standard.identity.trust_client_set,

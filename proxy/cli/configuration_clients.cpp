@@ -117,7 +117,17 @@ bool is_local(const session::listener& where) noexcept {
            where.address == "::1";
 }
 
+void read_protocol(section& from, std::string_view key, std::uint32_t& into) {
+    from.choice<std::uint32_t>(
+        key,
+        into,
+        {{"3.0", wire::protocol_3_0},
+         {"3.2", wire::protocol_3_2},
+         {"latest", wire::protocol_latest}});
+}
+
 void read_listeners(section& top, session::settings& into) {
+    read_protocol(top, "client_protocol", into.client_protocol);
     top.each_item("listen", [&](section& from) {
         session::listener one;
         from.text("address", one.address);

@@ -6,6 +6,7 @@
 #include "cli/configuration.hpp"
 #include "cli/section.hpp"
 
+#include <cstdint>
 #include <optional>
 #include <string>
 #include <string_view>
@@ -30,6 +31,9 @@ void read_rules(findings& found, const std::string& path, session::settings& int
 /// The password under `name`, `name`_env or `name`_file; absent when none is given or what is given
 /// is wrong.
 std::optional<std::string> read_secret(section& from, std::string_view name);
+
+/// A version of the wire protocol, major << 16 | minor: 3.0, 3.2 or latest.
+void read_protocol(section& from, std::string_view key, std::uint32_t& into);
 
 /// Whether only this machine can reach it: a loopback address or a Unix socket.
 bool is_local(const session::listener& where) noexcept;

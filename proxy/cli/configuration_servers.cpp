@@ -100,6 +100,7 @@ void read_database(section& from, session::database& into) {
     from.text("host", into.server.host);
     from.number("port", into.server.port, 1, 65535);
     from.text("dbname", into.server.database);
+    read_protocol(from, "protocol", into.server.protocol);
     {
         auto pool = from.child("pool");
         read_pool(pool, into.pool);

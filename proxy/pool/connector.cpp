@@ -122,7 +122,7 @@ private:
             {"database", request_.where.database},
         }};
         std::string out;
-        wire::write_startup(out, parameters);
+        wire::write_startup(out, parameters, request_.where.protocol);
         send(out);
     }
 
@@ -152,6 +152,7 @@ private:
             }
             return;
         }
+        case 'v': return on_negotiation(message.body);
         case 'D': return on_defaults(message.body);
         case 'Z': return on_ready();
         case 'E': return on_error(message.body);
@@ -166,6 +167,20 @@ private:
                      "unexpected message '{}' from the server while logging in",
                      message.tag)});
         }
+    }
+
+    /// Nothing that we ask for depends on the version but the length of the cancel key, which is as
+    /// long as it comes. A server that answers what was not asked is not PostgreSQL.
+    void on_negotiation(wire::bytes_view body) {
+        std::uint32_t version = 0;
+        std::vector<std::string_view> unknown;
+        const bool read = wire::read_negotiate_protocol_version(body, version, unknown) ==
+                          wire::errc::ok;
+        const bool expected = !std::exchange(negotiated_, true) && !authenticated_;
+        const bool less = version < request_.where.protocol && version >= wire::protocol_3_0 &&
+                          version != wire::protocol_3_1;
+        if (read && expected && less && unknown.empty()) return;
+        fail({"08P01", "the server's answer to the protocol version that was asked for is wrong"});
     }
 
     void on_authentication(wire::bytes_view body) {
@@ -348,6 +363,7 @@ private:
     tls_opening opening_;
     std::optional<auth::scram_client> scram_;
     server_defaults defaults_;
+    bool negotiated_ = false;
     bool authenticated_ = false;
     bool scram_verified_ = false;
     bool asked_defaults_ = false;

@@ -4,6 +4,7 @@
 
 #include "auth/scram.hpp"
 #include "auth/tls.hpp"
+#include "wire/frontend.hpp"
 
 #include <chrono>
 #include <cstdint>
@@ -38,6 +39,7 @@ struct upstream {
     std::uint16_t port = 5432;
     std::string database;  ///< the name at PostgreSQL
     upstream_tls tls = {};
+    std::uint32_t protocol = wire::protocol_3_0;  ///< asked for; an older server may say less
 };
 
 /// How to log in there as one user.

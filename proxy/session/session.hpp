@@ -512,6 +512,7 @@ private:
     bool scram_doomed_ = false;
     auth::scram_keys_ptr proven_keys_;  // until they are the pool's
     user user_record_;
+    std::uint32_t protocol_ = wire::protocol_3_0;  // agreed on
     std::int32_t cancel_key_ = 0;
     std::string cancel_secret_;
     catalog::watcher* watcher_ = nullptr;

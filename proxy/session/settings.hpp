@@ -6,6 +6,7 @@
 #include "cache/rules.hpp"
 #include "identity/settings.hpp"
 #include "pool/settings.hpp"
+#include "wire/frontend.hpp"
 
 #include <chrono>
 #include <cstddef>
@@ -61,6 +62,8 @@ struct settings {
     /// Who may come from where; the first that is meant for a client says what he has to show, in
     /// place of the user's own method. Absent: the user's own method decides, from everywhere.
     std::optional<std::vector<auth::access_rule>> access;
+    /// The newest version of the protocol that clients are given.
+    std::uint32_t client_protocol = wire::protocol_latest;
     std::vector<database> databases;
     /// "*" in `databases`' name position is not supported: every database is listed.
     std::unordered_map<std::string, user> users;

@@ -19,6 +19,10 @@ namespace {
 /// Before login a client may only send passwords, which are short; PostgreSQL's own limit.
 constexpr std::uint32_t password_size_max = 65535;
 
+/// Of a cancel key, in bytes, as PostgreSQL has them.
+constexpr std::size_t short_secret_size = 4;
+constexpr std::size_t long_secret_size = 32;
+
 bool is_console(std::string_view database_name) {
     return database_name == "postern" || database_name == "pgbouncer";
 }
@@ -88,9 +92,10 @@ bool session::on_encryption_request(const wire::startup_packet& packet, bool mor
             "FATAL",
             "0A000",
             fmt::format(
-                "unsupported frontend protocol {}.{}: server supports 3.0 to 3.0",
+                "unsupported frontend protocol {}.{}: server supports 3.0 to 3.{}",
                 code >> 16,
-                code & 0xffff));
+                code & 0xffff,
+                settings_->client_protocol & 0xffff));
         end();
         return false;
     }
@@ -143,10 +148,11 @@ void session::on_startup_packet(const wire::startup_packet& packet) {
     for (const auto& [name, value] : packet.parameters) {
         if (name.starts_with("_pq_.")) unknown.push_back(name);
     }
-    if (packet.version != wire::protocol_3_0 || !unknown.empty()) {
+    // As PostgreSQL: 3.1, which never was, is taken at its word.
+    protocol_ = std::min(packet.version, settings_->client_protocol);
+    if (packet.version != protocol_ || !unknown.empty()) {
         std::string out;
-        // PostgreSQL 15 names its whole version here, not the minor one alone.
-        wire::write_negotiate_protocol_version(out, wire::protocol_3_0, unknown);
+        wire::write_negotiate_protocol_version(out, protocol_, unknown);
         send_to_client(out);
     }
     if (settings_->tls_required && client_.tls() == nullptr && !is_local()) {
@@ -508,7 +514,8 @@ void session::send_welcome(const pool::reported_parameters& parameters) {
             name,
             own_name ? std::string_view{application_name_} : value);
     }
-    cancel_secret_ = auth::random_bytes(4);
+    const bool long_key = protocol_ >= wire::protocol_3_2;
+    cancel_secret_ = auth::random_bytes(long_key ? long_secret_size : short_secret_size);
     cancel_key_ = worker_.shared.cancels.add({cancel_secret_, worker_.number, id_});
     wire::write_backend_key_data(out, cancel_key_, cancel_secret_);
     wire::write_ready_for_query(out, wire::transaction_status::idle);

@@ -37,9 +37,10 @@ errc read_ready_for_query(bytes_view body, transaction_status& into);
 errc read_parameter_status(bytes_view body, std::string_view& name, std::string_view& value);
 errc read_backend_key_data(bytes_view body, std::int32_t& pid, std::string_view& secret);
 errc read_command_complete(bytes_view body, std::string_view& tag);
+/// `version` is the whole one, major << 16 | minor, as PostgreSQL sends it.
 errc read_negotiate_protocol_version(
     bytes_view body,
-    std::uint32_t& minor,
+    std::uint32_t& version,
     std::vector<std::string_view>& unknown_options);
 
 /// Fields of ErrorResponse and NoticeResponse; absent ones are empty.
@@ -86,7 +87,7 @@ void write_parameter_status(std::string& out, std::string_view name, std::string
 void write_backend_key_data(std::string& out, std::int32_t pid, std::string_view secret);
 void write_negotiate_protocol_version(
     std::string& out,
-    std::uint32_t minor,
+    std::uint32_t version,
     std::span<const std::string_view> unknown_options);
 void write_ready_for_query(std::string& out, transaction_status status);
 void write_command_complete(std::string& out, std::string_view tag);

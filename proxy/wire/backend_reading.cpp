@@ -76,11 +76,11 @@ errc read_command_complete(bytes_view body, std::string_view& tag) {
 
 errc read_negotiate_protocol_version(
     bytes_view body,
-    std::uint32_t& minor,
+    std::uint32_t& version,
     std::vector<std::string_view>& unknown_options) {
     reader in(body);
     unknown_options.clear();
-    minor = in.uint32();
+    version = in.uint32();
     const std::uint32_t count = in.uint32();
     // Every option takes at least its zero byte.
     if (in.ok() && count > in.left()) return errc::bad_count;

@@ -63,10 +63,10 @@ void write_backend_key_data(std::string& out, std::int32_t pid, std::string_view
 
 void write_negotiate_protocol_version(
     std::string& out,
-    std::uint32_t minor,
+    std::uint32_t version,
     std::span<const std::string_view> unknown_options) {
     writer to(out, 'v');
-    to.uint32(minor);
+    to.uint32(version);
     to.uint32(static_cast<std::uint32_t>(unknown_options.size()));
     for (const std::string_view option : unknown_options) {
         to.text(option);

@@ -18,6 +18,9 @@
 namespace postern::wire {
 
 inline constexpr std::uint32_t protocol_3_0 = 196608;
+inline constexpr std::uint32_t protocol_3_1 = 196609;  ///< of no PostgreSQL
+inline constexpr std::uint32_t protocol_3_2 = 196610;  ///< of PostgreSQL 18: long cancel keys
+inline constexpr std::uint32_t protocol_latest = protocol_3_2;
 inline constexpr std::uint32_t ssl_request_code = 80877103;
 inline constexpr std::uint32_t gssenc_request_code = 80877104;
 inline constexpr std::uint32_t cancel_request_code = 80877102;

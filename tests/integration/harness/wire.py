@@ -33,8 +33,8 @@ def text(value):
     return value.encode() + b"\0"
 
 
-def startup(**parameters):
-    body = struct.pack("!i", 196608)
+def startup(version=196608, **parameters):
+    body = struct.pack("!i", version)
     for name, value in parameters.items():
         body += text(name) + text(value)
     body += b"\0"
@@ -50,7 +50,9 @@ def gss_request():
 
 
 def cancel_request(pid, secret):
-    return struct.pack("!iiii", 16, 80877102, pid, secret)
+    """`secret` is a number of four bytes, or bytes as protocol 3.2 has them."""
+    secret = secret if isinstance(secret, bytes) else struct.pack("!i", secret)
+    return struct.pack("!iii", 12 + len(secret), 80877102, pid) + secret
 
 
 def query(sql):
@@ -277,7 +279,9 @@ class Client:
             name, value = message.body.split(b"\0")[:2]
             self.parameters[name.decode()] = value.decode()
         elif tag == "K":
-            self.key = struct.unpack("!ii", message.body)
+            pid, secret = struct.unpack_from("!i", message.body)[0], message.body[4:]
+            short = len(secret) == 4
+            self.key = (pid, struct.unpack("!i", secret)[0] if short else secret)
         self.transcript.append(message)
         return message
 

@@ -79,6 +79,17 @@ TEST_CASE("the smallest configuration has every default") {
     CHECK(all.catalog_poll_interval == 2s);
 }
 
+TEST_CASE("a protocol version is a name, quoted or not") {
+    CHECK(load_below("").session.client_protocol == wire::protocol_3_2);
+    CHECK(load_below("client_protocol: 3.0").session.client_protocol == wire::protocol_3_0);
+    CHECK(load_below("client_protocol: '3.2'").session.client_protocol == wire::protocol_3_2);
+    CHECK(load_below("client_protocol: latest").session.client_protocol == wire::protocol_latest);
+    CHECK(load_below("").session.databases.at(0).server.protocol == wire::protocol_3_0);
+    CHECK(
+        refusal_below("client_protocol: 3.1") ==
+        "p.yaml:5:18: client_protocol must be one of 3.0, 3.2, latest, not 3.1");
+}
+
 TEST_CASE("access rules are taken as written") {
     CHECK_FALSE(load_below("").session.access.has_value());
     const auto all = load_below(

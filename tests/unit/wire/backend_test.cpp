@@ -137,19 +137,19 @@ TEST_SUITE("wire/backend") {
         const std::vector<std::string_view> options = {"_pq_.one", "_pq_.two"};
         std::string bytes;
         write_negotiate_protocol_version(bytes, std::uint32_t{2}, options);
-        std::uint32_t minor = 0;
+        std::uint32_t version = 0;
         std::vector<std::string_view> into = {"left over"};
         check_strictly_read(body(bytes, 'v'), [&](bytes_view part) {
-            return read_negotiate_protocol_version(part, minor, into);
+            return read_negotiate_protocol_version(part, version, into);
         });
-        REQUIRE(read_negotiate_protocol_version(body(bytes, 'v'), minor, into) == errc::ok);
-        CHECK(minor == 2);
+        REQUIRE(read_negotiate_protocol_version(body(bytes, 'v'), version, into) == errc::ok);
+        CHECK(version == 2);
         CHECK(into == options);
         CHECK(
-            read_negotiate_protocol_version("\0\0\0\0\xff\xff\xff\xff"sv, minor, into) ==
+            read_negotiate_protocol_version("\0\0\0\0\xff\xff\xff\xff"sv, version, into) ==
             errc::bad_count);
         CHECK(
-            read_negotiate_protocol_version("\0\0\0\0\0\0\0\2a\0"sv, minor, into) ==
+            read_negotiate_protocol_version("\0\0\0\0\0\0\0\2a\0"sv, version, into) ==
             errc::missing_terminator);
     }
 
