@@ -4,6 +4,7 @@
 
 #include <libpq-fe.h>
 
+#include <atomic>
 #include <condition_variable>
 #include <deque>
 #include <mutex>
@@ -24,7 +25,10 @@ struct auth_lookup::state {
     std::condition_variable wake;
     std::deque<question> questions;  // guarded by mutex
     bool stopping = false;           // guarded by mutex
-    PGconn* connection = nullptr;    // the thread's own
+    bool paused = false;             // guarded by mutex
+    bool closing = false;            // guarded by mutex: the connection is not to be used any more
+    std::atomic<bool> connected{false};  // or about to be
+    PGconn* connection = nullptr;        // the thread's own
     std::thread thread;
 
     bool connect() {
@@ -62,11 +66,17 @@ struct auth_lookup::state {
     void run() {
         for (;;) {
             std::unique_lock lock{mutex};
-            wake.wait(lock, [&] { return stopping || !questions.empty(); });
+            wake.wait(lock, [&] { return stopping || closing || (!paused && !questions.empty()); });
+            if (std::exchange(closing, false)) {
+                PQfinish(std::exchange(connection, nullptr));
+                connected = false;
+                continue;
+            }
             if (questions.empty()) break;
             auto next = std::move(questions.front());
             questions.pop_front();
             const bool answer = !stopping;
+            connected = true;
             lock.unlock();
             next.done(answer ? ask(next.user) : std::nullopt);
         }
@@ -90,6 +100,34 @@ auth_lookup::~auth_lookup() {
     }
     state_->wake.notify_all();
     state_->thread.join();
+}
+
+void auth_lookup::pause() {
+    {
+        const std::scoped_lock lock{state_->mutex};
+        state_->paused = state_->closing = true;
+    }
+    state_->wake.notify_all();
+}
+
+void auth_lookup::resume() {
+    {
+        const std::scoped_lock lock{state_->mutex};
+        state_->paused = false;
+    }
+    state_->wake.notify_all();
+}
+
+bool auth_lookup::is_connected() const noexcept {
+    return state_->connected;
+}
+
+void auth_lookup::reconnect() {
+    {
+        const std::scoped_lock lock{state_->mutex};
+        state_->closing = true;
+    }
+    state_->wake.notify_all();
 }
 
 void auth_lookup::find(std::string user, std::function<void(std::optional<std::string>)> done) {

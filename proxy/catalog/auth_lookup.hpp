@@ -21,6 +21,14 @@ public:
     /// password, or the database does not answer. `done` runs on the lookup's thread.
     void find(std::string user, std::function<void(std::optional<std::string>)> done);
 
+    /// Closes its connection, and answers nothing until resume(). Takes a moment: see
+    /// is_connected().
+    void pause();
+    void resume();
+    bool is_connected() const noexcept;
+    /// The next question is asked on a new connection.
+    void reconnect();
+
 private:
     struct state;
     std::unique_ptr<state> state_;

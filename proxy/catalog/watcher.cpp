@@ -71,13 +71,16 @@ struct watcher::state {
     mutable std::mutex mutex;
     snapshot_ptr published;
     bool stopping = false;
+    bool paused = false;
+    bool reconnecting = false;
     std::uint64_t wanted = 1;  // counts requests for a load
     std::uint64_t served = 0;  // the newest request that a load has followed
     std::uint64_t settings_version = 0;
     std::vector<waiter> new_waiters;
 
     std::atomic<std::uint64_t> moves{0};
-    std::thread thread;  // last: it uses all of the above
+    std::atomic<bool> connected{false};  // or about to be
+    std::thread thread;                  // last: it uses all of the above
 
     void run();
     bool stop_requested() const {
@@ -89,6 +92,7 @@ struct watcher::state {
         return wanted != served;
     }
     void work();
+    bool may_connect();
     void connect();
     void renew();
     void poll_for_change();
@@ -124,12 +128,35 @@ void watcher::state::work() {
     wake.clear();
     if (stop_requested()) return;
     take_waiters();
+    if (!may_connect()) return;
     if (database.is_open() && !database.still_there()) failed({"the server has gone away"});
     if (clock::now() < retry_at) return;
     if (!database.is_open()) connect();
     if (database.is_open() && load_wanted()) renew();
     if (database.is_open() && !waiters.empty() && clock::now() >= look_at) look_for_backends();
     if (database.is_open() && clock::now() >= poll_at) poll_for_change();
+}
+
+// False: it is to have no connection now, and has none.
+bool watcher::state::may_connect() {
+    bool close = false;
+    bool is_paused = false;
+    {
+        const std::lock_guard lock(mutex);
+        is_paused = paused;
+        close = std::exchange(reconnecting, false) || is_paused;
+        // Before it is so: who pauses must not miss a connection that is being made.
+        if (!is_paused) connected = true;
+    }
+    if (close) {
+        database.close();
+        if (is_paused) connected = false;
+        withdraw();
+        // What keeps it from connecting now need not keep it from it later.
+        retry_at = {};
+        retry_after = retry_min;
+    }
+    return !is_paused;
 }
 
 void watcher::state::connect() {
@@ -267,20 +294,25 @@ void watcher::state::withdraw() {
 }
 
 clock::time_point watcher::state::next_due() const {
+    {
+        const std::lock_guard lock(mutex);
+        if (paused) return clock::time_point::max();
+    }
     if (!database.is_open() || load_wanted()) return retry_at;
     const auto next = waiters.empty() ? poll_at : std::min(poll_at, look_at);
     return std::max(next, retry_at);
 }
 
 void watcher::state::sleep() {
-    const auto left = next_due() - clock::now();
+    constexpr auto nap_max = 60s;
+    const auto left = std::min<clock::duration>(next_due() - clock::now(), nap_max);
     const auto milliseconds = std::chrono::ceil<std::chrono::milliseconds>(left).count();
     std::array<pollfd, 2> watched{
         {{wake.descriptor(), POLLIN, 0}, {database.descriptor(), POLLIN, 0}}};
     ::poll(
         watched.data(),
         watched.size(),
-        static_cast<int>(std::clamp<std::int64_t>(milliseconds, 0, 60'000)));
+        static_cast<int>(std::max<std::int64_t>(milliseconds, 0)));
 }
 
 watcher::watcher(
@@ -323,6 +355,40 @@ void watcher::when_backend_gone(std::int32_t pid, std::function<void()> done) {
         const std::lock_guard lock(state_->mutex);
         state_->new_waiters.push_back({pid, std::move(done), {}, false});
     }
+    state_->wake.signal();
+}
+
+void watcher::pause() {
+    {
+        const std::lock_guard lock(state_->mutex);
+        state_->paused = true;
+    }
+    state_->wake.signal();
+}
+
+void watcher::resume() {
+    {
+        const std::lock_guard lock(state_->mutex);
+        state_->paused = false;
+    }
+    state_->wake.signal();
+}
+
+bool watcher::is_paused() const {
+    const std::lock_guard lock(state_->mutex);
+    return state_->paused;
+}
+
+bool watcher::is_connected() const noexcept {
+    return state_->connected;
+}
+
+void watcher::reconnect() {
+    {
+        const std::lock_guard lock(state_->mutex);
+        state_->reconnecting = true;
+    }
+    state_->withdraw();
     state_->wake.signal();
 }
 

@@ -57,6 +57,15 @@ public:
     /// called on destruction.
     void when_backend_gone(std::int32_t pid, std::function<void()> done);
 
+    /// Closes its connection and opens none until resume(); current() is null meanwhile. Takes a
+    /// moment: see is_connected(). Who waits for a backend goes on waiting.
+    void pause();
+    void resume();
+    bool is_paused() const;
+    bool is_connected() const noexcept;
+    /// Connects anew, as the name of the host may be another server's now.
+    void reconnect();
+
     /// New settings from a reload: takes effect with the next load, which it triggers; until then
     /// current() is null.
     void set_vouched(

@@ -7,8 +7,10 @@
 #include <boost/asio/post.hpp>
 
 #include <algorithm>
+#include <arpa/inet.h>
 #include <cerrno>
 #include <fcntl.h>
+#include <netinet/in.h>
 #include <sys/socket.h>
 #include <unistd.h>
 #include <utility>
@@ -150,6 +152,24 @@ void channel::detach() noexcept {
     core_->forget(this);
     epoll_ctl(core_->epoll, EPOLL_CTL_DEL, fd_, nullptr);
     core_ = nullptr;
+}
+
+std::string channel::local_address() const {
+    sockaddr_storage name{};
+    socklen_t size = sizeof name;
+    if (fd_ < 0 || ::getsockname(fd_, reinterpret_cast<sockaddr*>(&name), &size) != 0) return {};
+    char text[INET6_ADDRSTRLEN] = "";
+    if (name.ss_family == AF_INET) {
+        const auto* v4 = reinterpret_cast<const sockaddr_in*>(&name);
+        inet_ntop(AF_INET, &v4->sin_addr, text, sizeof text);
+        return std::string{text} + ":" + std::to_string(ntohs(v4->sin_port));
+    }
+    if (name.ss_family == AF_INET6) {
+        const auto* v6 = reinterpret_cast<const sockaddr_in6*>(&name);
+        inet_ntop(AF_INET6, &v6->sin6_addr, text, sizeof text);
+        return "[" + std::string{text} + "]:" + std::to_string(ntohs(v6->sin6_port));
+    }
+    return "unix";
 }
 
 void channel::close() noexcept {

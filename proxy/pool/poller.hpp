@@ -12,6 +12,7 @@
 #include <array>
 #include <cstdint>
 #include <memory>
+#include <string>
 #include <string_view>
 #include <sys/epoll.h>
 #include <vector>
@@ -135,6 +136,8 @@ public:
     void hang_up() noexcept;
     bool is_open() const noexcept { return fd_ >= 0; }
     int fd() const noexcept { return fd_; }
+    /// Our end's name: "127.0.0.1:6432", "[::1]:6432" or "unix"; empty when it is closed.
+    std::string local_address() const;
 
 private:
     friend class poller;

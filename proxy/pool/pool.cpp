@@ -66,7 +66,7 @@ bool pool::wanted_back(const server& one) const {
 
 bool pool::is_wanted(const server& one, monotonic_ns at) const {
     const auto lifetime_ns = std::chrono::nanoseconds{how_.limits.lifetime}.count();
-    return one.link.is_open() && one.generation == generation_.load() &&
+    return one.link.is_open() && !is_outdated(one) && !is_paused() &&
            at - one.connected_at < lifetime_ns;
 }
 
@@ -139,7 +139,7 @@ void pool::maybe_connect(std::size_t thread) {
     auto request = how_;
     {
         const std::scoped_lock lock{mutex_};
-        if (total_ >= how_.limits.size || connecting_ >= waiters_.size()) return;
+        if (is_paused() || total_ >= how_.limits.size || connecting_ >= waiters_.size()) return;
         ++total_;
         ++connecting_;
         number = next_number_++;
@@ -177,8 +177,10 @@ void pool::on_connect_failed(std::size_t thread, monotonic_ns began, const conne
         --total_;
         --connecting_;
         // The one who has waited longest hears of it; others may still get a server that exists.
-        // An attempt that is older than the wait says nothing about the server as it is now.
-        if (!waiters_.empty() && waiters_.front().since <= began) first = take_first_waiter();
+        // An attempt that is older than the wait says nothing about the server as it is now, nor
+        // does one from before a pause about the server behind it.
+        if (!is_paused() && !waiters_.empty() && waiters_.front().since <= began)
+            first = take_first_waiter();
     }
     log::warning("pool {}/{}: {}", database_, user(), why.message);
     if (first) {
@@ -202,8 +204,9 @@ void pool::on_connected(std::size_t thread, monotonic_ns began, connect_outcome 
         welcome_ = fresh;
         if (differs) ++welcome_version_;
         // All servers of a pool must answer alike.
-        if (changed) ++generation_;
+        if (changed) begin_generation();
         outcome.made->generation = generation_.load();
+        outcome.made->cohort = cohort_;
     }
     if (changed && on_changed) on_changed(*fresh);
     give_back(thread, std::move(outcome.made));
@@ -303,8 +306,51 @@ void pool::donate(std::size_t thread) {
     }
 }
 
-void pool::reconnect() {
+void pool::begin_generation() {
     ++generation_;
+    std::erase_if(former_cohorts_, [](const auto& one) { return one.expired(); });
+    former_cohorts_.emplace_back(cohort_);
+    cohort_ = std::make_shared<const std::uint64_t>(generation_.load());
+}
+
+void pool::reconnect() {
+    {
+        const std::scoped_lock lock{mutex_};
+        begin_generation();
+    }
+    sweep_everywhere();
+}
+
+std::size_t pool::outdated() const {
+    const std::scoped_lock lock{mutex_};
+    std::size_t left = 0;
+    for (const auto& one : former_cohorts_)
+        left += static_cast<std::size_t>(one.use_count());
+    return left;
+}
+
+void pool::pause() {
+    paused_ = true;
+    sweep_everywhere();
+}
+
+void pool::resume() {
+    if (!paused_.exchange(false)) return;
+    const std::scoped_lock lock{mutex_};
+    // One server for each of those who wait; the rest comes as servers are given back.
+    for (const auto& one : waiters_) {
+        asio::post(pollers_[one.thread]->io(), [weak = weak_from_this(), thread = one.thread] {
+            if (const auto self = weak.lock()) self->maybe_connect(thread);
+        });
+    }
+}
+
+std::size_t pool::servers() const {
+    const std::scoped_lock lock{mutex_};
+    return total_;
+}
+
+void pool::sweep_everywhere() {
     for (std::size_t thread = 0; thread < pollers_.size(); ++thread) {
         asio::post(pollers_[thread]->io(), [weak = weak_from_this(), thread] {
             if (const auto self = weak.lock()) self->sweep(thread);
@@ -330,12 +376,24 @@ pool::numbers pool::statistics() const {
     return out;
 }
 
-std::vector<pool::idle_server> pool::idle_servers(std::size_t thread) const {
-    std::vector<idle_server> out;
-    const auto at = now();
+std::vector<server_row> pool::idle_servers(std::size_t thread) const {
+    std::vector<server_row> out;
     for (const auto& one : shelves_[thread]->servers)
-        out.push_back({one->pid, at - one->connected_at});
+        out.push_back(describe(*one));
     return out;
+}
+
+server_row pool::describe(const server& one) const {
+    server_row row;
+    row.pid = one.pid;
+    row.fd = one.link.fd();
+    row.age_ns = now() - one.connected_at;
+    row.outdated = is_outdated(one) || is_paused();
+    row.local_address = one.link.local_address();
+    if (one.link.tls() != nullptr) row.tls = one.link.tls()->description();
+    row.unread = one.inbox.size();
+    row.unsent = one.outbox.size();
+    return row;
 }
 
 void pool::sweep(std::size_t thread) {

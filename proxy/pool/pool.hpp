@@ -34,6 +34,18 @@ struct wait_ticket {
     std::uint64_t number = 0;  ///< 0: not waiting
 };
 
+/// A server as SHOW SERVERS has it.
+struct server_row {
+    std::int32_t pid = 0;
+    int fd = -1;
+    std::int64_t age_ns = 0;
+    bool outdated = false;  ///< to be closed once it is free
+    std::string local_address;
+    std::string tls;         ///< version and cipher, empty without
+    std::size_t unread = 0;  ///< bytes
+    std::size_t unsent = 0;
+};
+
 class pool : public std::enable_shared_from_this<pool> {
 public:
     /// `pollers`: one a thread, by thread number; they outlive the pool.
@@ -68,6 +80,20 @@ public:
 
     /// Servers connected before now are closed when they are idle or come back.
     void reconnect();
+    /// Whether reconnect() has made this server unwanted.
+    bool is_outdated(const server& one) const noexcept {
+        return one.generation != generation_.load();
+    }
+    /// How many of those are still there.
+    std::size_t outdated() const;
+
+    /// Lends nothing any more, connects nowhere, and closes its servers: idle ones at once, lent
+    /// ones when they come back. Who asks meanwhile waits. Idempotent, as resume() is.
+    void pause();
+    void resume();
+    bool is_paused() const noexcept { return paused_.load(); }
+    /// Servers of any kind, those that are just logging in included.
+    std::size_t servers() const;
 
     /// What the newest server reported, or null before the first; see `connect()`.
     struct greeting {
@@ -91,12 +117,9 @@ public:
     };
     numbers statistics() const;
 
-    struct idle_server {
-        std::int32_t pid = 0;
-        std::int64_t age_ns = 0;
-    };
     /// This thread's idle servers; for SHOW SERVERS.
-    std::vector<idle_server> idle_servers(std::size_t thread) const;
+    std::vector<server_row> idle_servers(std::size_t thread) const;
+    server_row describe(const server& one) const;
 
     /// Closes this thread's idle servers that are too old, unwanted or dead. Called by a timer.
     void sweep(std::size_t thread);
@@ -115,6 +138,8 @@ private:
     };
 
     void maybe_connect(std::size_t thread);
+    void sweep_everywhere();
+    void begin_generation();  // REQUIRES: mutex_ held
     void forget_login(std::uint64_t number);
     void on_connected(std::size_t thread, monotonic_ns began, connect_outcome outcome);
     void on_connect_failed(std::size_t thread, monotonic_ns began, const connect_failure& why);
@@ -137,11 +162,14 @@ private:
 
     std::atomic<std::size_t> waiting_{0};
     std::atomic<std::uint64_t> generation_{0};
+    std::atomic<bool> paused_{false};
     std::atomic<std::uint64_t> welcome_version_{0};
 
     mutable std::mutex mutex_;  // guards what follows
     std::size_t total_ = 0;     // connecting, idle and lent
     std::size_t connecting_ = 0;
+    std::shared_ptr<const std::uint64_t> cohort_ = std::make_shared<const std::uint64_t>(0);
+    std::vector<std::weak_ptr<const std::uint64_t>> former_cohorts_;
     std::uint64_t next_number_ = 1;
     std::deque<waiter> waiters_;
     std::shared_ptr<const greeting> welcome_;

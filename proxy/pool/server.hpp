@@ -92,6 +92,9 @@ struct server {
         : link{where, fd, handler}
         , prepared{prepared_max} {}
 
+    /// Held by the servers of one generation alone, and let go when their connections are closed.
+    std::shared_ptr<const std::uint64_t> cohort;
+
     channel link;
     /// Bytes received but not yet a whole message.
     std::string inbox;

@@ -449,6 +449,38 @@ TEST_CASE("a watcher without a database shows nothing and ends promptly") {
     CHECK(changes == 0);
 }
 
+TEST_CASE("a paused watcher leaves the database alone, and reads it anew when it is resumed") {
+    const auto conninfo = fresh_database("left_alone");
+    watched one(conninfo, 1h);
+    const auto before = one.under_test.current();
+    one.under_test.pause();
+    watched::wait_until([&] { return !one.under_test.is_connected(); });
+    CHECK(one.under_test.current() == nullptr);
+    one.under_test.invalidate();
+    const auto connections = [] {
+        return server().run("SELECT count(*) FROM pg_stat_activity WHERE datname = 'left_alone'");
+    };
+    watched::wait_until([&] { return connections() == "0"; });
+    server().run("CREATE TABLE v (id int)", "left_alone");
+    one.under_test.resume();
+    const auto after = one.wait_for_change(before);
+    CHECK(after->data().relations.size() == before->data().relations.size() + 1);
+}
+
+TEST_CASE("a watcher that is to reconnect does so, and reads anew") {
+    const auto conninfo = fresh_database("reconnecting");
+    watched one(conninfo, 1h);
+    const auto backend = [] {
+        return server().run("SELECT pid FROM pg_stat_activity WHERE datname = 'reconnecting'");
+    };
+    const auto before = backend();
+    one.under_test.reconnect();
+    watched::wait_until([&] {
+        const auto now = backend();
+        return !now.empty() && now != before && one.under_test.current() != nullptr;
+    });
+}
+
 TEST_CASE("a restart is survived, seen as a change, and ends every wait") {
     test::private_postgres own;
     watched one(own.conninfo());
