@@ -12,14 +12,26 @@
 namespace postern::admin {
 
 session::console_reply show_stats(const console_source& source);
+session::console_reply show_stats_totals(const console_source& source);
+session::console_reply show_stats_averages(const console_source& source);
+session::console_reply show_totals(const console_source& source);
 session::console_reply show_pools(const console_source& source);
 session::console_reply show_clients(const console_source& source);
 session::console_reply show_servers(const console_source& source);
+session::console_reply show_sockets(const console_source& source);
+session::console_reply show_active_sockets(const console_source& source);
+session::console_reply show_fds(const console_source& source);
 session::console_reply show_databases(const console_source& source);
 session::console_reply show_users(const console_source& source);
 session::console_reply show_lists(const console_source& source);
 session::console_reply show_config(const console_source& source);
 session::console_reply show_version(const console_source& source);
+session::console_reply show_mem(const console_source& source);
+session::console_reply show_state(const console_source& source);
+session::console_reply show_dns_hosts(const console_source& source);
+session::console_reply show_dns_zones(const console_source& source);
+session::console_reply show_peers(const console_source& source);
+session::console_reply show_peer_pools(const console_source& source);
 
 session::console_reply show_cache(const console_source& source);
 session::console_reply show_cache_why(const console_source& source);

@@ -54,6 +54,7 @@ session::console_reply show_config(const console_source& source) {
     const auto rules = now.access ? fmt::format("{} rules", now.access->size()) : "";
     rows.row({"access", rules, "", "yes"});
     add("admin.users", now.admin_users, standard.admin_users, "yes");
+    add("admin.stats_users", now.stats_users, standard.stats_users, "yes");
     rows.row({"auth_query", now.auth_query, "", "yes"});
     add("cache.enabled", now.cache_enabled, standard.cache_enabled, "yes");
     add("cache.memory", now.near_bytes_max, standard.near_bytes_max, "no");

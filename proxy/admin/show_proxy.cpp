@@ -1,120 +1,20 @@
-// SHOW as PgBouncer has it: what clients and servers do.
+// SHOW as PgBouncer has it: pools, databases, users and the process as a whole.
 
 #include "admin/show.hpp"
 #include "admin/table.hpp"
 
 #include <algorithm>
-#include <ctime>
+#include <cstdint>
 
 namespace postern::admin {
 
 namespace {
 
-std::uint64_t per(std::uint64_t total, std::uint64_t count) {
-    return count == 0 ? 0 : total / count;
-}
-
 std::string name(pool::pool_mode mode) {
     return mode == pool::pool_mode::session ? "session" : "transaction";
 }
 
-/// As PgBouncer writes points in time.
-std::string format_time(wall_time at) {
-    const std::time_t seconds = std::chrono::system_clock::to_time_t(at);
-    std::tm parts{};
-    ::gmtime_r(&seconds, &parts);
-    return fmt::format(
-        "{:04}-{:02}-{:02} {:02}:{:02}:{:02} UTC",
-        parts.tm_year + 1900,
-        parts.tm_mon + 1,
-        parts.tm_mday,
-        parts.tm_hour,
-        parts.tm_min,
-        parts.tm_sec);
-}
-
-table peer_table() {
-    table rows;
-    rows.columns(column_type::text, {"type", "user", "database", "state", "addr"})
-        .columns(column_type::int4, {"port"})
-        .columns(column_type::text, {"local_addr"})
-        .columns(column_type::int4, {"local_port"})
-        .columns(column_type::text, {"connect_time", "request_time"})
-        .columns(column_type::int4, {"wait", "wait_us", "close_needed"})
-        .columns(column_type::text, {"ptr", "link"})
-        .columns(column_type::int4, {"remote_pid"})
-        .columns(column_type::text, {"tls", "application_name"});
-    return rows;
-}
-
-std::vector<cell> peer_cells(const peer& one, const char* type) {
-    const auto wait = one.wait.count();
-    return {
-        type,
-        one.user,
-        one.database,
-        one.state,
-        one.address,
-        one.port,
-        one.local_address,
-        one.local_port,
-        format_time(one.connected_at),
-        one.request_at ? cell{format_time(*one.request_at)} : cell{std::nullopt},
-        wait / 1'000'000,
-        wait % 1'000'000,
-        0,
-        one.id,
-        one.link,
-        one.remote_pid,
-        one.tls,
-        one.application_name};
-}
-
 }  // namespace
-
-session::console_reply show_stats(const console_source& source) {
-    table rows;
-    rows.columns(column_type::text, {"database"})
-        .columns(
-            column_type::numeric,
-            {"total_xact_count",
-             "total_query_count",
-             "total_received",
-             "total_sent",
-             "total_xact_time",
-             "total_query_time",
-             "total_wait_time",
-             "avg_xact_count",
-             "avg_query_count",
-             "avg_recv",
-             "avg_sent",
-             "avg_xact_time",
-             "avg_query_time",
-             "avg_wait_time",
-             "total_cache_hits"});
-    // Averages are over the whole time since the start; PgBouncer's over its last period.
-    const auto seconds = static_cast<std::uint64_t>(source.uptime().count());
-    for (const auto& one : source.stats()) {
-        rows.row(
-            {one.database,
-             one.transactions,
-             one.queries,
-             one.received,
-             one.sent,
-             one.transaction_time_us,
-             one.query_time_us,
-             one.wait_time_us,
-             per(one.transactions, seconds),
-             per(one.queries, seconds),
-             per(one.received, seconds),
-             per(one.sent, seconds),
-             per(one.transaction_time_us, one.transactions),
-             per(one.query_time_us, one.queries),
-             per(one.wait_time_us, seconds),
-             one.hits});
-    }
-    return rows.take();
-}
 
 session::console_reply show_pools(const console_source& source) {
     table rows;
@@ -160,24 +60,6 @@ session::console_reply show_pools(const console_source& source) {
     return rows.take();
 }
 
-session::console_reply show_clients(const console_source& source) {
-    auto rows = peer_table();
-    rows.columns(column_type::text, {"pin"});
-    for (const auto& one : source.clients()) {
-        auto cells = peer_cells(one, "C");
-        cells.emplace_back(one.pin.empty() ? cell{std::nullopt} : cell{one.pin});
-        rows.row(std::move(cells));
-    }
-    return rows.take();
-}
-
-session::console_reply show_servers(const console_source& source) {
-    auto rows = peer_table();
-    for (const auto& one : source.servers())
-        rows.row(peer_cells(one, "S"));
-    return rows.take();
-}
-
 session::console_reply show_databases(const console_source& source) {
     table rows;
     rows.columns(column_type::text, {"name", "host"})
@@ -208,8 +90,8 @@ session::console_reply show_databases(const console_source& source) {
              name(one.pool.mode),
              0,
              connections,
-             0,
-             0});
+             source.is_paused(one.name) ? 1 : 0,
+             source.is_disabled(one.name) ? 1 : 0});
     }
     return rows.take();
 }
@@ -244,13 +126,74 @@ session::console_reply show_lists(const console_source& source) {
     rows.row({"users", settings->users.size()});
     rows.row({"pools", pools.size()});
     rows.row({"free_clients", 0});
-    rows.row({"used_clients", source.clients().size()});
-    rows.row({"login_clients", 0});
+    const auto clients = source.clients();
+    const auto login = std::ranges::count(clients, "login", &peer::state);
+    rows.row({"used_clients", static_cast<std::ptrdiff_t>(clients.size()) - login});
+    rows.row({"login_clients", login});
     rows.row({"free_servers", idle});
     rows.row({"used_servers", used});
     for (const char* one : {"dns_names", "dns_zones", "dns_queries", "dns_pending"}) {
         rows.row({one, 0});
     }
+    return rows.take();
+}
+
+session::console_reply show_mem(const console_source& source) {
+    table rows;
+    rows.columns(column_type::text, {"name"})
+        .columns(column_type::int4, {"size", "used", "free", "memtotal"});
+    // The columns' type is PgBouncer's; what does not fit is shown as the most that does.
+    const auto fitting = [](std::uint64_t value) {
+        return std::min<std::uint64_t>(value, INT32_MAX);
+    };
+    for (const auto& one : source.memory())
+        rows.row({one.name, fitting(one.size), fitting(one.used), 0, fitting(one.total)});
+    return rows.take();
+}
+
+session::console_reply show_state(const console_source& source) {
+    table rows;
+    rows.columns(column_type::text, {"key", "value"});
+    const bool paused = source.is_paused(std::nullopt);
+    rows.row({"active", paused ? "no" : "yes"});
+    rows.row({"paused", paused ? "yes" : "no"});
+    rows.row({"suspended", "no"});
+    return rows.take();
+}
+
+session::console_reply show_dns_hosts(const console_source&) {
+    table rows;
+    rows.columns(column_type::text, {"hostname"})
+        .columns(column_type::int8, {"ttl"})
+        .columns(column_type::text, {"addrs"});
+    return rows.take();
+}
+
+session::console_reply show_dns_zones(const console_source&) {
+    table rows;
+    rows.columns(column_type::text, {"zonename"})
+        .columns(column_type::int8, {"serial"})
+        .columns(column_type::int4, {"count"});
+    return rows.take();
+}
+
+session::console_reply show_peers(const console_source&) {
+    table rows;
+    rows.columns(column_type::int4, {"peer_id"})
+        .columns(column_type::text, {"host"})
+        .columns(column_type::int4, {"port", "pool_size"});
+    return rows.take();
+}
+
+session::console_reply show_peer_pools(const console_source&) {
+    table rows;
+    rows.columns(
+        column_type::int4,
+        {"peer_id",
+         "cl_active_cancel_req",
+         "cl_waiting_cancel_req",
+         "sv_active_cancel",
+         "sv_login"});
     return rows.take();
 }
 

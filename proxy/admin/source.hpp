@@ -1,10 +1,11 @@
-// What the console and the metrics ask of the running proxy: snapshots and two commands. The
-// process implements it; tests make one up.
+// What the console and the metrics ask of the running proxy: snapshots, and what an operator makes
+// it do. The process implements it; tests make one up.
 
 #pragma once
 
 #include "base/reason.hpp"
 #include "base/result.hpp"
+#include "session/admission.hpp"
 #include "session/settings.hpp"
 
 #include <chrono>
@@ -14,6 +15,9 @@
 #include <vector>
 
 namespace postern::admin {
+
+/// The database that clients of the console are shown in.
+inline constexpr const char* console_database = "postern";
 
 using wall_time = std::chrono::system_clock::time_point;
 
@@ -28,6 +32,12 @@ struct database_stats {
     std::uint64_t query_time_us = 0;
     std::uint64_t wait_time_us = 0;  ///< clients' waiting for a server
     std::uint64_t hits = 0;          ///< of `queries`, answered from the cache
+};
+
+/// What stats() has gained within the last whole minute or, before there is one, since the start.
+struct stats_period {
+    std::vector<database_stats> gains;
+    std::chrono::microseconds length{0};
 };
 
 /// One pool: a database and a user.
@@ -60,8 +70,27 @@ struct peer {
     std::string link;  ///< the server lent to a client, the client that a server is lent to
     std::int32_t remote_pid = 0;
     std::string application_name;
-    std::string pin;       ///< of a client: why it keeps its server; empty: it does not
-    std::string tls = {};  ///< version and cipher; empty: none
+    std::string pin;            ///< of a client: why it keeps its server; empty: it does not
+    std::string tls = {};       ///< version and cipher; empty: none
+    bool close_needed = false;  ///< of a server: as soon as it is free
+    int fd = -1;
+    std::size_t unread = 0;  ///< bytes received and not looked at yet
+    std::size_t unsent = 0;  ///< bytes that the socket has not taken yet
+};
+
+/// What the process accepts clients on.
+struct listening {
+    int fd = -1;
+    std::string address;  ///< "unix" for a Unix socket
+    std::uint16_t port = 0;
+};
+
+/// One kind of thing in memory.
+struct memory_use {
+    const char* name = "";
+    std::uint64_t size = 0;   ///< of one, bytes; 0: they differ
+    std::uint64_t used = 0;   ///< how many there are
+    std::uint64_t total = 0;  ///< bytes that all of them take
 };
 
 struct cache_numbers {
@@ -86,15 +115,25 @@ struct recent_statement {
     wall_time last_seen;
 };
 
+/// How SHUTDOWN ends the process.
+enum class shutdown_mode : std::uint8_t {
+    at_once,           ///< as SIGINT: transactions are rolled back
+    wait_for_servers,  ///< as SIGTERM: transactions may end within limits.drain_timeout
+    wait_for_clients,  ///< nobody new is let in; until the last client has left by itself
+};
+
 /// Thread safety: every member may be called from any thread, and none blocks for long.
 class console_source {
 public:
     virtual ~console_source() = default;
 
     virtual std::vector<database_stats> stats() const = 0;
+    virtual stats_period last_period() const = 0;
     virtual std::vector<pool_numbers> pools() const = 0;
     virtual std::vector<peer> clients() const = 0;
     virtual std::vector<peer> servers() const = 0;
+    virtual std::vector<listening> listeners() const = 0;
+    virtual std::vector<memory_use> memory() const = 0;
     virtual cache_numbers cache() const = 0;
     virtual std::vector<recent_statement> recent_statements() const = 0;
     virtual session::settings_ptr settings() const = 0;  ///< those in force; never null
@@ -105,6 +144,27 @@ public:
     virtual outcome<void> reload() = 0;
     /// Drops every entry of the cache.
     virtual void flush() = 0;
+
+    // Scopes and names are of databases in settings(): REQUIRES of all that follow.
+
+    /// Whether exactly this was paused: a database by its own name, or all.
+    virtual bool is_paused(const session::database_scope& which) const = 0;
+    virtual bool is_disabled(const std::string& database) const = 0;
+    /// No server is lent any more until resume(); see session::shared_state, as for the next three.
+    virtual void pause(const session::database_scope& which) = 0;
+    virtual bool resume(const session::database_scope& which) = 0;
+    virtual bool is_drained(const session::database_scope& which) = 0;
+    virtual void reconnect(const session::database_scope& which) = 0;
+    /// Servers that reconnect() has made unwanted and that are still there.
+    virtual std::size_t outdated(const session::database_scope& which) const = 0;
+    /// Ends every client of it now.
+    virtual void kill(const std::string& database) = 0;
+    /// `id` as in clients(), or its number alone. False: there is no such client.
+    virtual bool kill_client(const std::string& id) = 0;
+    /// New clients are turned away, or let in again.
+    virtual void disable(const std::string& database, bool disabled) = 0;
+    /// Returns at once; the process ends later.
+    virtual void shut_down(shutdown_mode how) = 0;
 };
 
 }  // namespace postern::admin

@@ -18,6 +18,7 @@ namespace postern::admin {
 
 /// Types as pg_type has them.
 enum class column_type : std::uint32_t {
+    bytea = 17,
     int8 = 20,
     int4 = 23,
     text = 25,

@@ -50,12 +50,13 @@ void check_together(section& top, const session::settings& settings) {
                 settings.auth_query.empty() ? "the cache (which reads the catalog)"
                                             : "auth_query"));
     }
-    for (std::size_t i = 0; i < settings.admin_users.size(); ++i) {
-        const auto& name = settings.admin_users[i];
-        if (settings.users.contains(name) || !settings.auth_query.empty()) continue;
-        top.refuse(
-            "admin",
-            fmt::format("lets in \"{}\", who is not in users and so can't log in", name));
+    for (const auto* group : {&settings.admin_users, &settings.stats_users}) {
+        for (const auto& name : *group) {
+            if (settings.users.contains(name) || !settings.auth_query.empty()) continue;
+            top.refuse(
+                "admin",
+                fmt::format("lets in \"{}\", who is not in users and so can't log in", name));
+        }
     }
     for (const auto& [login, values] : settings.identity.by_login) {
         if (settings.users.contains(login) || !settings.auth_query.empty()) continue;

@@ -153,6 +153,7 @@ void read_listeners(section& top, session::settings& into) {
 void read_admin(section& top, configuration& into) {
     auto admin = top.child("admin");
     admin.texts("users", into.session.admin_users);
+    admin.texts("stats_users", into.session.stats_users);
     auto http = admin.child("http");
     http.text("address", into.admin.http_address);
     if (http.has("address") && !is_address(into.admin.http_address)) {

@@ -2,13 +2,16 @@
 
 #include "base/clock.hpp"
 #include "base/log.hpp"
-#include "base/metrics.hpp"
 #include "cli/commands.hpp"
+#include "session/session.hpp"
 
 #include <fmt/format.h>
 
+#include <atomic>
+#include <charconv>
 #include <map>
 #include <mutex>
+#include <tuple>
 #include <utility>
 
 namespace postern::cli {
@@ -35,29 +38,84 @@ std::pair<std::string, std::uint16_t> split_address(const std::string& address) 
 running_proxy::running_proxy(session::proxy_server& proxy, std::string configuration_path)
     : proxy_{proxy}
     , configuration_path_{std::move(configuration_path)}
-    , started_at_{now()} {}
+    , started_at_{now()}
+    , period_began_at_{started_at_} {}
 
-/// Counters are the process's; with one database they are that database's as well.
 std::vector<admin::database_stats> running_proxy::stats() const {
-    using metrics::counter;
-    using metrics::histogram;
-    const auto all = metrics::collect();
-    const auto sum_us = [&](histogram which) {
-        return all.histograms[static_cast<std::size_t>(which)].sum_ns / 1000;
+    std::mutex mutex;
+    std::map<std::string, session::traffic> sums;
+    // Databases that nobody has used yet have a row too.
+    for (const auto& one : settings()->databases)
+        sums[one.name];
+    proxy_.on_every_worker([&](session::worker& home) {
+        const std::scoped_lock lock{mutex};
+        for (const auto& [name, one] : home.traffics)
+            sums[name] += one;
+    });
+    sums.erase("");
+    std::vector<admin::database_stats> rows;
+    const auto us = [](std::int64_t ns) {
+        return static_cast<std::uint64_t>(ns / 1000);
     };
-    admin::database_stats total;
-    const auto configuration = settings();
-    total.database = configuration->databases.empty() ? "" : configuration->databases.front().name;
-    total.transactions = all[counter::transactions];
-    total.queries = all[counter::statements];
-    total.received = all[counter::bytes_from_clients];
-    total.sent = all[counter::bytes_to_clients];
-    total.query_time_us = sum_us(histogram::latency_server) + sum_us(histogram::latency_near) +
-                          sum_us(histogram::latency_redis);
-    total.transaction_time_us = sum_us(histogram::latency_server);
-    total.wait_time_us = sum_us(histogram::pool_wait);
-    total.hits = all[counter::hits_near] + all[counter::hits_redis];
-    return {total};
+    for (const auto& [name, one] : sums) {
+        rows.push_back(
+            {name,
+             one.transactions,
+             one.queries,
+             one.received,
+             one.sent,
+             us(one.server_time_ns),
+             us(one.query_time_ns),
+             us(one.wait_time_ns),
+             one.hits});
+    }
+    return rows;
+}
+
+namespace {
+
+/// What `now` has gained since `before`; databases that were not there then began with nothing.
+std::vector<admin::database_stats> gains(
+    std::vector<admin::database_stats> now,
+    const std::vector<admin::database_stats>& before) {
+    for (auto& one : now) {
+        for (const auto& old : before) {
+            if (old.database != one.database) continue;
+            one.transactions -= old.transactions;
+            one.queries -= old.queries;
+            one.received -= old.received;
+            one.sent -= old.sent;
+            one.transaction_time_us -= old.transaction_time_us;
+            one.query_time_us -= old.query_time_us;
+            one.wait_time_us -= old.wait_time_us;
+            one.hits -= old.hits;
+        }
+    }
+    return now;
+}
+
+std::chrono::microseconds microseconds_since(monotonic_ns then) {
+    return std::chrono::microseconds{(now() - then) / 1000};
+}
+
+}  // namespace
+
+void running_proxy::begin_stats_period() {
+    auto totals = stats();
+    const std::scoped_lock lock{mutex_};
+    last_period_ = admin::stats_period{
+        gains(totals, period_began_with_),
+        microseconds_since(period_began_at_)};
+    period_began_with_ = std::move(totals);
+    period_began_at_ = now();
+}
+
+admin::stats_period running_proxy::last_period() const {
+    {
+        const std::scoped_lock lock{mutex_};
+        if (last_period_) return *last_period_;
+    }
+    return {stats(), microseconds_since(started_at_)};
 }
 
 std::vector<session::client_row> running_proxy::client_rows() const {
@@ -101,13 +159,18 @@ std::vector<admin::peer> running_proxy::clients() const {
     for (const auto& one : client_rows()) {
         admin::peer row;
         row.user = one.user;
-        row.database = one.database.empty() ? "postern" : one.database;
+        row.database = one.database.empty() ? admin::console_database : one.database;
         row.state = one.state;
         std::tie(row.address, row.port) = split_address(one.address);
         row.connected_at = ago(one.connected_ns);
         if (one.request_ns != 0) row.request_at = ago(one.request_ns);
         row.id = fmt::format("c{}", one.id);
-        if (one.server_pid != 0) row.link = fmt::format("s{}", one.server_pid);
+        std::tie(row.local_address, row.local_port) = split_address(one.local_address);
+        row.remote_pid = one.remote_pid;
+        if (one.server) row.link = fmt::format("s{}", one.server->pid);
+        row.fd = one.fd;
+        row.unread = one.unread;
+        row.unsent = one.unsent;
         row.application_name = one.application_name;
         row.pin = one.pin;
         row.tls = one.tls;
@@ -118,40 +181,73 @@ std::vector<admin::peer> running_proxy::clients() const {
 
 std::vector<admin::peer> running_proxy::servers() const {
     std::vector<admin::peer> rows;
-    const auto describe = [](const pool::pool& from,
-                             const std::string& state,
-                             std::int32_t pid,
-                             std::int64_t age_ns) {
-        admin::peer row;
+    const auto add = [&](const pool::pool& from,
+                         const pool::server_row& one,
+                         const char* state) -> admin::peer& {
+        auto& row = rows.emplace_back();
         row.user = from.user();
         row.database = from.database();
         row.state = state;
         row.address = from.how().where.host;
         row.port = from.how().where.port;
-        row.connected_at = ago(age_ns);
-        row.id = fmt::format("s{}", pid);
-        row.remote_pid = pid;
+        std::tie(row.local_address, row.local_port) = split_address(one.local_address);
+        row.connected_at = ago(one.age_ns);
+        row.id = fmt::format("s{}", one.pid);
+        row.remote_pid = one.pid;
+        row.tls = one.tls;
+        row.close_needed = one.outdated;
+        row.fd = one.fd;
+        row.unread = one.unread;
+        row.unsent = one.unsent;
         return row;
     };
-    for (const auto& one : proxy_.shared().pools()) {
-        std::mutex mutex;
-        proxy_.on_every_worker([&](session::worker& home) {
+    std::mutex mutex;
+    const auto pools = proxy_.shared().pools();
+    proxy_.on_every_worker([&](session::worker& home) {
+        for (const auto& one : pools) {
             const auto idle = one->idle_servers(home.number);
             const std::scoped_lock lock{mutex};
             for (const auto& server : idle)
-                rows.push_back(describe(*one, "idle", server.pid, server.age_ns));
-        });
-    }
+                add(*one, server, "idle");
+        }
+    });
     for (const auto& client : client_rows()) {
-        if (client.server_pid == 0) continue;
-        for (const auto& one : proxy_.shared().pools()) {
+        if (!client.server) continue;
+        for (const auto& one : pools) {
             if (one->database() != client.database || one->user() != client.user) continue;
-            auto row = describe(*one, "active", client.server_pid, 0);
+            auto& row = add(*one, *client.server, "active");
             row.link = fmt::format("c{}", client.id);
-            rows.push_back(std::move(row));
+            row.application_name = client.application_name;
+            if (client.request_ns != 0) row.request_at = ago(client.request_ns);
         }
     }
     return rows;
+}
+
+std::vector<admin::listening> running_proxy::listeners() const {
+    std::vector<admin::listening> rows;
+    for (const auto& one : proxy_.listening()) {
+        const bool local = one.address.starts_with('/');
+        rows.push_back({-1, local ? "unix" : one.address, one.port});
+    }
+    return rows;
+}
+
+std::vector<admin::memory_use> running_proxy::memory() const {
+    const auto near = proxy_.shared().near.statistics();
+    const std::uint64_t clients = proxy_.shared().clients.load();
+    std::uint64_t servers = 0;
+    const auto pools = proxy_.shared().pools();
+    for (const auto& one : pools)
+        servers += one->servers();
+    const auto alike = [](const char* name, std::uint64_t size, std::uint64_t count) {
+        return admin::memory_use{name, size, count, size * count};
+    };
+    return {
+        alike("client_cache", sizeof(session::session), clients),
+        alike("server_cache", sizeof(pool::server), servers),
+        alike("pool_cache", sizeof(pool::pool), pools.size()),
+        {"near_cache", 0, near.entries, near.bytes}};
 }
 
 admin::cache_numbers running_proxy::cache() const {
@@ -219,6 +315,74 @@ outcome<void> running_proxy::reload() {
 void running_proxy::flush() {
     proxy_.flush();
     log::info("the cache was flushed");
+}
+
+namespace {
+
+std::string named(const session::database_scope& which) {
+    return which ? fmt::format("database {}", *which) : "all databases";
+}
+
+}  // namespace
+
+bool running_proxy::is_paused(const session::database_scope& which) const {
+    return proxy_.shared().admits.is_switched(which);
+}
+
+bool running_proxy::is_disabled(const std::string& database) const {
+    return proxy_.shared().admits.is_disabled(database);
+}
+
+void running_proxy::pause(const session::database_scope& which) {
+    proxy_.shared().pause(which);
+    log::info("{}: paused", named(which));
+}
+
+bool running_proxy::resume(const session::database_scope& which) {
+    if (!proxy_.shared().resume(which)) return false;
+    log::info("{}: resumed", named(which));
+    return true;
+}
+
+bool running_proxy::is_drained(const session::database_scope& which) {
+    return proxy_.shared().is_drained(which);
+}
+
+void running_proxy::reconnect(const session::database_scope& which) {
+    proxy_.shared().reconnect(which);
+    log::info("{}: reconnecting", named(which));
+}
+
+std::size_t running_proxy::outdated(const session::database_scope& which) const {
+    return proxy_.shared().outdated(which);
+}
+
+void running_proxy::kill(const std::string& database) {
+    proxy_.on_every_worker([&](session::worker& home) { home.kill_sessions(database); });
+    log::info("database {}: its clients were ended", database);
+}
+
+bool running_proxy::kill_client(const std::string& id) {
+    const auto digits = std::string_view{id}.substr(id.starts_with('c') ? 1 : 0);
+    std::uint64_t number = 0;
+    const auto* const end = digits.data() + digits.size();
+    if (const auto read = std::from_chars(digits.data(), end, number);
+        read.ec != std::errc{} || read.ptr != end)
+        return false;
+    std::atomic<bool> found{false};
+    proxy_.on_every_worker([&](session::worker& home) {
+        if (home.kill_session(number)) found = true;
+    });
+    return found;
+}
+
+void running_proxy::disable(const std::string& database, bool disabled) {
+    proxy_.shared().admits.disable(database, disabled);
+    log::info("database {}: {}", database, disabled ? "disabled" : "enabled");
+}
+
+void running_proxy::shut_down(admin::shutdown_mode how) {
+    on_shut_down(how);
 }
 
 }  // namespace postern::cli

@@ -1,6 +1,6 @@
 // The serving process: the proxy, its console and HTTP on a thread of their own, and its signals.
 
-#include "admin/console.hpp"
+#include "admin/console_queue.hpp"
 #include "admin/http.hpp"
 #include "base/log.hpp"
 #include "cli/commands.hpp"
@@ -9,10 +9,11 @@
 
 #include <boost/asio/executor_work_guard.hpp>
 #include <boost/asio/io_context.hpp>
-#include <boost/asio/post.hpp>
 #include <boost/asio/signal_set.hpp>
+#include <boost/asio/steady_timer.hpp>
 #include <fmt/format.h>
 
+#include <algorithm>
 #include <csignal>
 #include <cstdio>
 #include <memory>
@@ -29,23 +30,63 @@ void print_listeners(const session::proxy_server& proxy) {
     }
 }
 
+/// SHOW STATS' averages are over a period: here they begin.
+void begin_stats_periods(boost::asio::steady_timer& timer, running_proxy& running) {
+    timer.expires_after(running_proxy::stats_period);
+    timer.async_wait([&](const boost::system::error_code& error) {
+        if (error) return;
+        running.begin_stats_period();
+        begin_stats_periods(timer, running);
+    });
+}
+
 /// SIGHUP reloads; SIGTERM ends after running transactions; SIGINT and SIGQUIT end at once.
+/// SHUTDOWN is like them.
 class signals {
 public:
-    signals(boost::asio::io_context& io, running_proxy& running)
-        : running_{running}
+    signals(boost::asio::io_context& io, session::proxy_server& proxy, running_proxy& running)
+        : io_{io}
+        , proxy_{proxy}
+        , running_{running}
         , set_{io, SIGTERM, SIGINT, SIGQUIT}
-        , reload_{io, SIGHUP} {
-        set_.async_wait([this, &io](const boost::system::error_code& error, int number) {
-            if (error) return;
-            received_ = number;
-            io.stop();
+        , reload_{io, SIGHUP}
+        , look_{io} {
+        set_.async_wait([this](const boost::system::error_code& error, int number) {
+            if (!error) stop(number);
         });
         wait_for_reload();
+        running.on_shut_down = [this](admin::shutdown_mode how) {
+            switch (how) {
+            case admin::shutdown_mode::at_once: return stop(SIGINT);
+            case admin::shutdown_mode::wait_for_servers: return stop(SIGTERM);
+            case admin::shutdown_mode::wait_for_clients:
+                proxy_.stop_accepting();
+                return wait_for_clients();
+            }
+        };
     }
     int received() const noexcept { return received_; }
 
 private:
+    void stop(int as_signal) {
+        received_ = as_signal;
+        io_.stop();
+    }
+
+    /// Those on the console are not waited for.
+    void wait_for_clients() {
+        constexpr std::chrono::milliseconds interval{50};
+        const auto all = running_.clients();
+        const bool gone = std::ranges::all_of(all, [](const admin::peer& one) {
+            return one.database == admin::console_database;
+        });
+        if (gone) return stop(SIGINT);
+        look_.expires_after(interval);
+        look_.async_wait([this](const boost::system::error_code& error) {
+            if (!error) wait_for_clients();
+        });
+    }
+
     void wait_for_reload() {
         reload_.async_wait([this](const boost::system::error_code& error, int) {
             if (error) return;
@@ -54,9 +95,12 @@ private:
         });
     }
 
+    boost::asio::io_context& io_;
+    session::proxy_server& proxy_;
     running_proxy& running_;
     boost::asio::signal_set set_;
     boost::asio::signal_set reload_;
+    boost::asio::steady_timer look_;
     int received_ = 0;
 };
 
@@ -74,12 +118,12 @@ int serve(const configuration& settings) {
     // does.
     boost::asio::io_context io{1};
     const auto work = boost::asio::make_work_guard(io);
-    proxy.shared().console =
-        [&io, &running](std::string command, std::function<void(session::console_reply)> done) {
-            boost::asio::post(io, [&running, command = std::move(command), done = std::move(done)] {
-                done(admin::run_console(command, running));
-            });
-        };
+    admin::console_queue console{io, running};
+    proxy.shared().console = [&console](auto request, auto done) {
+        console.run(std::move(request), std::move(done));
+    };
+    boost::asio::steady_timer periods{io};
+    begin_stats_periods(periods, running);
     if (const auto started = proxy.start(); !started) {
         fmt::print(stderr, "postern: {}\n", started.error().message);
         return 1;
@@ -97,7 +141,7 @@ int serve(const configuration& settings) {
         log::info("metrics on http://{}:{}/metrics", options.address, http->port());
     }
     print_listeners(proxy);
-    signals watched{io, running};
+    signals watched{io, proxy, running};
     io.run();
     log::info("stopping");
     const bool gently = watched.received() == SIGTERM;

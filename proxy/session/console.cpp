@@ -6,6 +6,8 @@
 
 #include <boost/asio/post.hpp>
 
+#include <algorithm>
+
 namespace postern::session {
 
 namespace {
@@ -108,15 +110,17 @@ void session::on_console_message(const wire::message& message) {
 void session::ask_console(std::string command, console_answer form) {
     waiting_for_ = "console";
     // A command that acts must not act twice because a driver asks for its columns first.
-    const bool acts = !to_lower(command).starts_with("show");
+    const auto first = std::min(command.find_first_not_of(" \t\r\n"), command.size());
+    const bool acts = !to_lower(command.substr(first)).starts_with("show");
     if (form == console_answer::description && acts) {
         waiting_for_ = nullptr;
         std::string out;
         wire::write_no_data(out);
         return send_to_client(out);
     }
+    console_->cancelled = std::make_shared<std::atomic<bool>>(false);
     worker_.shared.console(
-        std::move(command),
+        {std::move(command), console_->may_act, console_->cancelled},
         [&home = worker_, id = id_, form](console_reply reply) {
             boost::asio::post(home.io, [&home, id, form, reply = std::move(reply)] {
                 if (auto* self = home.find(id)) {
@@ -129,6 +133,7 @@ void session::ask_console(std::string command, console_answer form) {
 
 void session::on_console_reply(const console_reply& reply, console_answer form) {
     waiting_for_ = nullptr;
+    console_->cancelled.reset();
     if (phase_ != phase::console) return;
     std::string out;
     if (!reply.error.empty()) {

@@ -1,13 +1,22 @@
-// What the admin console answers to one command, before it becomes messages of the protocol.
+// What a client asks of the admin console and what it answers, without the protocol's messages.
 
 #pragma once
 
+#include <atomic>
 #include <cstdint>
+#include <memory>
 #include <optional>
 #include <string>
 #include <vector>
 
 namespace postern::session {
+
+struct console_request {
+    std::string command;
+    bool may_act = true;  ///< false: it may only SHOW
+    /// Becomes true when the client cancels the command, or null: it can't. Read on any thread.
+    std::shared_ptr<const std::atomic<bool>> cancelled = {};
+};
 
 /// Either a failure (`error` is not empty) or a result: columns and rows where there are columns,
 /// then the command tag. An empty tag without columns answers an empty query.

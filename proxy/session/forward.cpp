@@ -53,6 +53,7 @@ bool session::have_server() {
             if (given.lent) from->give_back(home.number, std::move(given.lent));
         },
         wait_ticket_);
+    wait_began_ = postern::now();
     waiting_for_ = "server";
     start_wait_timer(database_->pool.wait_timeout, &session::on_wait_expired);
     return false;
@@ -62,6 +63,7 @@ void session::adopt_server(pool::server_ptr lent) {
     server_ = std::move(lent);
     server_->link.set_handler(server_events_);
     metrics::add(metrics::counter::transactions);
+    ++traffic_->transactions;
 }
 
 void session::on_granted(pool::grant given) {
@@ -71,6 +73,7 @@ void session::on_granted(pool::grant given) {
     ++request_number_;
     waiting_for_ = nullptr;
     wait_ticket_.number = 0;
+    traffic_->wait_time_ns += postern::now() - wait_began_;
     if (!given.lent) {
         fail_client("FATAL", given.failure->code, given.failure->message);
         return end();

@@ -312,7 +312,8 @@ void proxy_server::flush() {
 
 bool proxy_server::ready() const {
     for (const auto& [unused, one] : shared_.databases) {
-        if (one.watcher->current() == nullptr) return false;
+        // A paused database's clients are let in, and wait.
+        if (one.watcher->current() == nullptr && !one.watcher->is_paused()) return false;
     }
     return !shared_.stopping;
 }
@@ -332,14 +333,18 @@ void proxy_server::on_every_worker(const std::function<void(worker&)>& task) con
         one.wait();
 }
 
+void proxy_server::stop_accepting() {
+    on_every_worker([&](worker& home) {
+        if (home.number == 0) acceptors_.clear();
+    });
+}
+
 void proxy_server::stop(std::chrono::milliseconds limit) {
     if (std::exchange(stopped_, true)) return;
     shared_.stopping = true;
     if (!threads_.empty()) {
-        on_every_worker([&](worker& home) {
-            if (home.number == 0) acceptors_.clear();
-            home.stop_sessions(false);
-        });
+        stop_accepting();
+        on_every_worker([](worker& home) { home.stop_sessions(false); });
         const auto deadline = now() + std::chrono::nanoseconds{limit}.count();
         while (shared_.clients.load() != 0 && now() < deadline) {
             std::this_thread::sleep_for(std::chrono::milliseconds{5});

@@ -48,6 +48,9 @@ public:
     /// True once every database's catalog has been read.
     bool ready() const;
 
+    /// Closes the listening sockets; clients that are there stay.
+    void stop_accepting();
+
     /// Accepts no more; ends idle sessions, waits up to `limit` for the others, then ends those.
     void stop(std::chrono::milliseconds limit);
 

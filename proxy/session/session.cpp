@@ -6,6 +6,8 @@
 
 #include <boost/asio/post.hpp>
 
+#include <sys/socket.h>
+
 namespace postern::session {
 
 namespace {
@@ -16,6 +18,13 @@ constexpr std::size_t read_ahead_max = std::size_t{1} << 20;
 constexpr std::size_t backlog_max = std::size_t{256} << 10;
 /// Buffers larger than this are given back once they are empty: an idle client owns none.
 constexpr std::size_t kept_capacity = 4096;
+
+/// The process at the other end of a Unix socket.
+std::int32_t pid_of_peer(int fd) {
+    ucred who{};
+    socklen_t size = sizeof who;
+    return ::getsockopt(fd, SOL_SOCKET, SO_PEERCRED, &who, &size) == 0 ? who.pid : 0;
+}
 
 void shrink(std::string& buffer) {
     if (buffer.empty() && buffer.capacity() > kept_capacity) std::string{}.swap(buffer);
@@ -47,6 +56,7 @@ session::session(worker& home, int client_fd, std::string address, std::uint64_t
     , client_events_{*this, events::side::client}
     , client_{home.events, client_fd, client_events_}
     , settings_{home.settings()}
+    , traffic_{&home.traffics[""]}
     , server_events_{*this, events::side::server}
     , front_{*home.front} {
     metrics::add(metrics::counter::clients_accepted);
@@ -79,6 +89,7 @@ void session::on_client_readable() {
         return;
     }
     metrics::add(metrics::counter::bytes_from_clients, got.count);
+    traffic_->received += got.count;
     if (in_.empty()) {
         const std::string_view bytes{scratch.data(), got.count};
         const auto used = consume(bytes);
@@ -151,6 +162,7 @@ void session::back_pressure() {
 void session::send_to_client(std::string_view bytes) {
     if (client_gone_ || bytes.empty()) return;
     metrics::add(metrics::counter::bytes_to_clients, bytes.size());
+    traffic_->sent += bytes.size();
     if (out_.empty()) {
         const auto sent = client_.send(bytes);
         if (sent.state == pool::channel::io_state::closed) {
@@ -244,6 +256,12 @@ void session::stop(bool at_once) {
     end();
 }
 
+void session::kill() {
+    if (phase_ == phase::closing) return;
+    fail_client("FATAL", "57P01", "terminating connection due to administrator command");
+    end();
+}
+
 void session::start_wait_timer(std::chrono::milliseconds limit, void (session::*expired)()) {
     if (timer_ == nullptr) timer_ = std::make_unique<boost::asio::steady_timer>(worker_.io);
     timer_->expires_after(limit);
@@ -263,6 +281,7 @@ void session::stop_wait_timer() {
 }
 
 void session::cancel(std::function<void()> delivered) {
+    if (console_ && console_->cancelled) *console_->cancelled = true;
     if (dressing_) {
         // The settings are nothing that the client knows of; its statement is refused after them.
         waiting_failed_ = "57014";
@@ -310,6 +329,11 @@ void session::take_note(
     metrics::add(metrics::counter::statements);
     metrics::add(why);
     metrics::observe(from, at - started_at);
+    ++traffic_->queries;
+    traffic_->query_time_ns += at - started_at;
+    if (from == metrics::histogram::latency_server) traffic_->server_time_ns += at - started_at;
+    if (why == reason::hit_near || why == reason::hit_redis || why == reason::joined_flight)
+        ++traffic_->hits;
     of.count.store(of.count.load(std::memory_order_relaxed) + 1, std::memory_order_relaxed);
     of.last.store(why, std::memory_order_relaxed);
     of.last_seen.store(at, std::memory_order_relaxed);
@@ -327,7 +351,8 @@ client_row session::row() const {
     out.database = database_ != nullptr ? database_->name : std::string{};
     out.application_name = application_name_;
     out.address = address_;
-    out.state = waiting_for_ != nullptr             ? "waiting"
+    out.state = is_logging_in()                     ? "login"
+                : waiting_for_ != nullptr           ? "waiting"
                 : running_                          ? "active"
                 : place_ != transaction_place::none ? "idle in transaction"
                                                     : "idle";
@@ -337,7 +362,12 @@ client_row session::row() const {
         out.pin += sql::name(static_cast<sql::pin_cause>(cause));
     }
     if (!out.pin.empty() && !pin_detail_.empty()) out.pin += ": " + pin_detail_;
-    out.server_pid = server_ ? server_->pid : 0;
+    out.fd = client_.fd();
+    out.local_address = client_.local_address();
+    if (is_local()) out.remote_pid = pid_of_peer(client_.fd());
+    out.unread = in_.size();
+    out.unsent = out_.size();
+    if (server_) out.server = pool_->describe(*server_);
     if (client_.tls() != nullptr) out.tls = client_.tls()->description();
     out.connected_ns = at - connected_at_;
     out.request_ns = running_ ? at - running_->started_at : 0;

@@ -217,6 +217,9 @@ public:
     /// The process stops: an idle session ends now; a busy one after its transaction, or now.
     void stop(bool at_once);
 
+    /// KILL, KILL_CLIENT: it ends now, whatever it is doing.
+    void kill();
+
 private:
     enum class phase : std::uint8_t { startup, authenticating, welcoming, ready, console, closing };
     /// Where the session's transaction is.
@@ -267,6 +270,10 @@ private:
     void destroy();
     void back_pressure();
     void probe_client();
+    bool is_logging_in() const noexcept {
+        return phase_ == phase::startup || phase_ == phase::authenticating ||
+               phase_ == phase::welcoming;
+    }
     bool busy() const noexcept { return running_ || waiting_for_ != nullptr; }
     void take_note(const plan& of, reason why, metrics::histogram from, monotonic_ns started_at);
     void start_wait_timer(std::chrono::milliseconds limit, void (session::*expired)());
@@ -517,6 +524,7 @@ private:
     std::string cancel_secret_;
     catalog::watcher* watcher_ = nullptr;
     pool::pool_ptr pool_;
+    traffic* traffic_;                                  // of its thread and database
     std::unique_ptr<boost::asio::steady_timer> timer_;  // while something is waited for
 
     // What it has set.
@@ -564,7 +572,8 @@ private:
     std::map<sql::pin_cause, std::set<std::string>> pinned_names_;  // channels, cursors, statements
     std::vector<plan_ptr> ran_blind_;  // what pin_cause::unread_catalog stands for
     pool::wait_ticket wait_ticket_;
-    std::uint64_t wait_number_ = 0;      // tells a grant that comes late from the one waited for
+    std::uint64_t wait_number_ = 0;  // tells a grant that comes late from the one waited for
+    monotonic_ns wait_began_ = 0;
     const char* waiting_for_ = nullptr;  // what a waiting request waits for, for SHOW CLIENTS
     bool dressing_ = false;
     bool dressing_ready_ = false;
@@ -599,6 +608,8 @@ private:
     struct console_memory {
         std::unordered_map<std::string, std::string> statements;
         std::string portal;
+        bool may_act = false;                          // or only SHOW
+        std::shared_ptr<std::atomic<bool>> cancelled;  // of the command under way
     };
     std::unique_ptr<console_memory> console_;  // null elsewhere
 

@@ -72,6 +72,7 @@ struct settings {
     std::string auth_query;
     auth_method auth_query_method = auth_method::scram;
     std::vector<std::string> admin_users;  ///< who may use the console databases
+    std::vector<std::string> stats_users;  ///< who may do so to look, but not to act
     identity::settings identity;
     rls_mode rls = rls_mode::optional;
 

@@ -10,6 +10,10 @@ namespace postern::session {
 
 namespace {
 
+bool covers(const database_scope& which, const std::string& database) {
+    return !which || *which == database;
+}
+
 std::string hex(std::string_view bytes) {
     std::string out;
     for (const char c : bytes)
@@ -83,6 +87,7 @@ pool::pool_ptr shared_state::pool_of(const database& where, const user& who) {
             log::info("database {}: the server was restarted or its defaults have changed", name);
             versions.bump_everything();
         };
+        if (admits.is_paused(where.name)) found->pause();
     }
     return found;
 }
@@ -93,6 +98,63 @@ std::vector<pool::pool_ptr> shared_state::pools() const {
     for (const auto& [unused, one] : pools_)
         out.push_back(one);
     return out;
+}
+
+void shared_state::pause(const database_scope& which) {
+    admits.pause(which);
+    for (const auto& one : pools()) {
+        if (covers(which, one->database())) one->pause();
+    }
+}
+
+bool shared_state::resume(const database_scope& which) {
+    const bool was_paused = admits.resume(which);
+    for (auto& [name, one] : databases) {
+        if (!covers(which, name) || admits.is_paused(name)) continue;
+        one.watcher->resume();
+        one.watcher->invalidate();
+        if (one.auth) one.auth->resume();
+    }
+    for (const auto& one : pools()) {
+        if (covers(which, one->database()) && !admits.is_paused(one->database())) one->resume();
+    }
+    return was_paused;
+}
+
+bool shared_state::is_drained(const database_scope& which) {
+    for (const auto& one : pools()) {
+        if (covers(which, one->database()) && one->servers() != 0) return false;
+    }
+    bool gone = true;
+    for (auto& [name, one] : databases) {
+        if (!covers(which, name)) continue;
+        one.watcher->pause();
+        gone &= !one.watcher->is_connected();
+        if (!one.auth) continue;
+        one.auth->pause();
+        gone &= !one.auth->is_connected();
+    }
+    return gone;
+}
+
+void shared_state::reconnect(const database_scope& which) {
+    for (const auto& one : pools()) {
+        if (covers(which, one->database())) one->reconnect();
+    }
+    for (auto& [name, one] : databases) {
+        if (!covers(which, name)) continue;
+        one.watcher->reconnect();
+        if (one.auth) one.auth->reconnect();
+    }
+    versions.bump_everything();
+}
+
+std::size_t shared_state::outdated(const database_scope& which) const {
+    std::size_t left = 0;
+    for (const auto& one : pools()) {
+        if (covers(which, one->database())) left += one->outdated();
+    }
+    return left;
 }
 
 catalog::watcher* shared_state::watcher_of(const std::string& database_name) const {

@@ -10,6 +10,7 @@
 #include "catalog/watcher.hpp"
 #include "coherence/version_table.hpp"
 #include "pool/pool.hpp"
+#include "session/admission.hpp"
 #include "session/console_reply.hpp"
 #include "session/settings.hpp"
 
@@ -67,10 +68,24 @@ struct shared_state {
     pool::pool_ptr pool_of(const database& where, const user& who);
     std::vector<pool::pool_ptr> pools() const;
 
+    /// PAUSE: see pool::pause(), for the pools that there are and those to come.
+    void pause(const database_scope& which);
+    /// False: exactly this was not paused. Those that another pause holds stay so.
+    bool resume(const database_scope& which);
+    /// Whether no connection to the databases in `which` is left. The catalog's own, and
+    /// auth_query's, are closed only once there is no server: those may need what they tell.
+    /// REQUIRES: they are paused; asked until it is so.
+    bool is_drained(const database_scope& which);
+    /// RECONNECT: see pool::reconnect(). What was cached is void.
+    void reconnect(const database_scope& which);
+    /// Servers that reconnect() has left.
+    std::size_t outdated(const database_scope& which) const;
+
     catalog::watcher* watcher_of(const std::string& database_name) const;
     catalog::auth_lookup* auth_of(const std::string& database_name) const;
 
     coherence::version_table versions;
+    admission admits{versions};
     cache::near_store near;
     cache::flight_table flights;
     cancel_registry cancels;
@@ -83,8 +98,9 @@ struct shared_state {
     std::atomic<std::uint32_t> clients{0};
     std::atomic<bool> stopping{false};
 
-    /// The admin console: runs the command on a thread of its own and calls `done` there.
-    std::function<void(std::string command, std::function<void(console_reply)> done)> console;
+    /// The admin console: runs the command on a thread of its own and calls `done` there, once, or
+    /// never when the process stops.
+    std::function<void(console_request request, std::function<void(console_reply)> done)> console;
 
     std::map<std::string, watched_database> databases;
 

@@ -419,8 +419,11 @@ void session::on_password_message(std::string_view body) {
 void session::authenticated() {
     scram_.reset();
     if (is_console(requested_database_) && database_ == nullptr) {
-        const auto& admins = settings_->admin_users;
-        if (std::find(admins.begin(), admins.end(), user_) == admins.end()) {
+        const auto lets_in = [&](const std::vector<std::string>& users) {
+            return std::find(users.begin(), users.end(), user_) != users.end();
+        };
+        const bool may_act = lets_in(settings_->admin_users);
+        if (!may_act && !lets_in(settings_->stats_users)) {
             fail_client(
                 "FATAL",
                 "42501",
@@ -429,6 +432,7 @@ void session::authenticated() {
         }
         phase_ = phase::console;
         console_ = std::make_unique<console_memory>();
+        console_->may_act = may_act;
         stop_wait_timer();
         return send_welcome(
             {{"server_version", "15.0 (Postern)"},
@@ -445,6 +449,11 @@ void session::authenticated() {
             fmt::format("database \"{}\" does not exist", requested_database_));
         return end();
     }
+    if (worker_.shared.admits.is_disabled(database_->name)) {
+        // PostgreSQL's code of a database that lets nobody in, and PgBouncer's words.
+        fail_client("FATAL", "55000", fmt::format("database \"{}\" is disabled", database_->name));
+        return end();
+    }
     watcher_ = worker_.shared.watcher_of(database_->name);
     if (settings_->rls == rls_mode::required && sees_through_policies()) {
         fail_client(
@@ -457,6 +466,7 @@ void session::authenticated() {
                 user_));
         return end();
     }
+    traffic_ = &worker_.traffics[database_->name];
     pool_ = worker_.shared.pool_of(*database_, user_record_);
     // Nobody need write a password down: what this client has proven logs in at PostgreSQL too.
     if (proven_keys_ && user_record_.upstream_password.empty())

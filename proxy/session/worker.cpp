@@ -43,6 +43,18 @@ std::string shortened(std::string_view text) {
 
 }  // namespace
 
+traffic& traffic::operator+=(const traffic& other) noexcept {
+    transactions += other.transactions;
+    queries += other.queries;
+    received += other.received;
+    sent += other.sent;
+    server_time_ns += other.server_time_ns;
+    query_time_ns += other.query_time_ns;
+    wait_time_ns += other.wait_time_ns;
+    hits += other.hits;
+    return *this;
+}
+
 worker::worker(shared_state& everything, std::size_t own_number)
     : shared{everything}
     , number{own_number}
@@ -203,6 +215,23 @@ void worker::stop_sessions(bool at_once) {
         all.push_back(one);
     for (const auto& one : all)
         one->stop(at_once);
+}
+
+void worker::kill_sessions(const std::string& database) {
+    std::vector<std::shared_ptr<session>> all;
+    for (const auto& [unused, one] : sessions_) {
+        if (one->row().database == database) all.push_back(one);
+    }
+    for (const auto& one : all)
+        one->kill();
+}
+
+bool worker::kill_session(std::uint64_t id) {
+    auto* found = find(id);
+    if (found == nullptr) return false;
+    const auto keep_alive = found->shared_from_this();
+    found->kill();
+    return true;
 }
 
 }  // namespace postern::session

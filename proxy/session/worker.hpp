@@ -13,7 +13,9 @@
 #include <array>
 #include <atomic>
 #include <cstdint>
+#include <map>
 #include <memory>
+#include <optional>
 #include <string>
 #include <string_view>
 #include <unordered_map>
@@ -69,12 +71,31 @@ struct client_row {
     std::string database;
     std::string application_name;
     std::string address;
-    std::string state;  ///< active, waiting, idle, idle in transaction
+    std::string state;  ///< login, active, waiting, idle, idle in transaction
     std::string pin;    ///< cause, empty when not pinned
     std::string tls;    ///< version and cipher, empty without
-    std::int32_t server_pid = 0;
-    std::int64_t connected_ns = 0;  ///< since when, as an age
-    std::int64_t request_ns = 0;    ///< age of the request under way, 0: none
+    int fd = -1;
+    std::string local_address;
+    std::int32_t remote_pid = 0;             ///< over a Unix socket; else 0
+    std::size_t unread = 0;                  ///< bytes
+    std::size_t unsent = 0;                  ///< bytes
+    std::optional<pool::server_row> server;  ///< lent to it
+    std::int64_t connected_ns = 0;           ///< since when, as an age
+    std::int64_t request_ns = 0;             ///< age of the request under way, 0: none
+};
+
+/// What clients of one database have done on one thread since the start. Times in microseconds.
+struct traffic {
+    std::uint64_t transactions = 0;   ///< that used a server
+    std::uint64_t queries = 0;        ///< statements answered, from wherever
+    std::uint64_t received = 0;       ///< bytes from clients
+    std::uint64_t sent = 0;           ///< bytes to clients
+    std::int64_t server_time_ns = 0;  ///< of statements that PostgreSQL answered
+    std::int64_t query_time_ns = 0;   ///< of all statements
+    std::int64_t wait_time_ns = 0;    ///< for a server
+    std::uint64_t hits = 0;           ///< of `queries`, answered from the cache
+
+    traffic& operator+=(const traffic& other) noexcept;
 };
 
 class worker {
@@ -137,9 +158,16 @@ public:
     session* find(std::uint64_t id) const;
     std::vector<client_row> clients() const;
     void stop_sessions(bool at_once);
+    /// KILL: every client of this database ends now, in whatever phase it is.
+    void kill_sessions(const std::string& database);
+    /// KILL_CLIENT. False: it is not one of this thread's.
+    bool kill_session(std::uint64_t id);
     std::size_t session_count() const noexcept { return sessions_.size(); }
 
     static std::uint64_t next_session_id() noexcept;
+
+    /// By database, "" for clients that are not in one. An entry stays where it is.
+    std::map<std::string, traffic> traffics;
 
     /// Clients dealt out to this thread and not yet gone; read by the acceptor.
     std::atomic<std::uint32_t> load{0};

@@ -6,6 +6,7 @@ import subprocess
 import pytest
 from harness.reads import assert_hits, assert_never_hits, marked
 from harness.servers import postern_program
+from harness.tables import table
 from harness.waiting import eventually
 from harness.wire import Refused
 from harness.world import World
@@ -28,18 +29,6 @@ def world():
 def console(world, request):
     with world.client(database=request.param) as one:
         yield one
-
-
-def table(answer):
-    """Rows as dictionaries by column name."""
-    assert not answer.error, answer.error
-    description = next(one for one in answer.messages if one.tag == "T")
-    names, at = [], 2
-    for _ in range(int.from_bytes(description.body[:2], "big")):
-        end = description.body.index(b"\0", at)
-        names.append(description.body[at:end].decode())
-        at = end + 19
-    return [dict(zip(names, row)) for row in answer.rows]
 
 
 @pytest.mark.parametrize("what,column", [

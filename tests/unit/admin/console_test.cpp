@@ -17,6 +17,11 @@ using namespace std::chrono_literals;
 
 namespace {
 
+/// As an administrator.
+session::console_reply run_console(const std::string& command, console_source& source) {
+    return admin::run_console({command}, source).reply;
+}
+
 /// "name:type" of each column, with a space between.
 std::string header(const session::console_reply& reply) {
     std::string all;
@@ -60,9 +65,17 @@ TEST_CASE("SHOW STATS begins with PgBouncer's columns and averages over the upti
         "database:25 total_xact_count:1700 total_query_count:1700 total_received:1700 "
         "total_sent:1700 total_xact_time:1700 total_query_time:1700 total_wait_time:1700 "
         "avg_xact_count:1700 avg_query_count:1700 avg_recv:1700 avg_sent:1700 avg_xact_time:1700 "
-        "avg_query_time:1700 avg_wait_time:1700 total_cache_hits:1700");
-    CHECK(line(reply, 0) == "tracker|200|1000|5000|90000|400|3000|700|2|10|50|900|2|3|7|640");
+        "avg_query_time:1700 avg_wait_time:1700 total_cache_hits:1700 total_requests:1700");
+    CHECK(line(reply, 0) == "tracker|200|1000|5000|90000|400|3000|700|2|10|50|900|2|3|7|640|1000");
     CHECK(reply.command_tag == "SHOW");
+    CHECK(
+        line(run_console("SHOW STATS_TOTALS", source), 0) ==
+        "tracker|200|1000|5000|90000|400|3000|700");
+    CHECK(line(run_console("SHOW STATS_AVERAGES", source), 0) == "tracker|2|10|50|900|2|3|7");
+    source.stats_rows.push_back({"other", 100, 1000, 0, 0, 0, 0, 0, 0});
+    const auto totals = run_console("SHOW TOTALS", source);
+    CHECK(line(totals, 0) == "total_xact_count|300");
+    CHECK(line(totals, 8) == "avg_query_count|20");
 }
 
 TEST_CASE("SHOW POOLS begins with PgBouncer's columns") {
@@ -253,13 +266,16 @@ TEST_CASE("commands are found whatever their case, spaces, comments and semicolo
     }
 }
 
-TEST_CASE("SHOW HELP names every command, and each of them works") {
+TEST_CASE("SHOW HELP names every command, and each of them is known") {
     made_up_source source;
+    source.paused = {""};
     const auto commands = column(run_console("SHOW HELP", source), "command");
-    CHECK(commands.size() == 15);
+    CHECK(commands.size() == 37);
     for (const auto& one : commands) {
         CAPTURE(one);
-        CHECK(run_console(one, source).error == "");
+        const auto error = run_console(one.substr(0, one.find(" [")), source).error;
+        CHECK(error.find("unknown console command") == error.npos);
+        if (one.starts_with("SHOW")) CHECK(error == "");
     }
     CHECK(column(run_console("SHOW", source), "command") == commands);
 }
@@ -268,8 +284,7 @@ TEST_CASE("what drivers send on their own is taken, anything else is refused") {
     made_up_source source;
     CHECK(run_console("SET extra_float_digits = 3", source).command_tag == "SET");
     CHECK(run_console("BEGIN", source).command_tag == "BEGIN");
-    for (const char* one :
-         {"SELECT 1", "SHOW STTS", "RELOAD NOW", "SHOW STATS; SHOW POOLS", "SETTLE"}) {
+    for (const char* one : {"SELECT 1", "SHOW STTS", "SHOW STATS; SHOW POOLS", "SETTLE"}) {
         CAPTURE(one);
         const auto reply = run_console(one, source);
         CHECK(
@@ -286,4 +301,138 @@ TEST_CASE("shortening keeps whole characters") {
     CHECK(shorten("äöü", 3) == "äöü");
     CHECK(shorten("", 3) == "");
     CHECK(shorten("\xC3", 3) == "\xC3");
+}
+
+namespace {
+
+made_up_source with_tracker() {
+    made_up_source source;
+    session::database database;
+    database.name = "tracker";
+    source.values.databases.push_back(database);
+    return source;
+}
+
+}  // namespace
+
+TEST_CASE("PAUSE waits until the last server is gone, and RESUME ends it") {
+    auto source = with_tracker();
+    source.drained = false;
+    const auto waiting = admin::run_console({"pause tracker;"}, source);
+    REQUIRE(waiting.progress);
+    CHECK(source.paused == std::set<std::string>{"tracker"});
+    CHECK_FALSE(waiting.progress().has_value());
+    source.drained = true;
+    CHECK(waiting.progress()->command_tag == "PAUSE");
+    CHECK(run_console("PAUSE tracker", source).command_tag == "PAUSE");
+    CHECK(run_console("RESUME", source).error == "Postern is not paused");
+    CHECK(run_console("RESUME tracker", source).command_tag == "RESUME");
+    const auto again = run_console("RESUME \"tracker\"", source);
+    CHECK(again.error == "database \"tracker\" is not paused");
+    CHECK(again.sqlstate == "55000");
+}
+
+TEST_CASE("PAUSE that another console resumes, or that is cancelled, is over") {
+    auto source = with_tracker();
+    source.drained = false;
+    auto waiting = admin::run_console({"PAUSE"}, source);
+    REQUIRE(waiting.progress);
+    CHECK(run_console("PAUSE", source).error == "already paused");
+    CHECK(run_console("RESUME", source).error == "");
+    CHECK(waiting.progress()->error == "Postern was resumed before all its servers were gone");
+    waiting = admin::run_console({"PAUSE"}, source);
+    REQUIRE(waiting.undo);
+    waiting.undo();
+    CHECK(source.paused.empty());
+    source.paused = {"tracker"};
+    waiting = admin::run_console({"PAUSE tracker"}, source);
+    waiting.undo();  // another PAUSE stands
+    CHECK(source.paused == std::set<std::string>{"tracker"});
+}
+
+TEST_CASE("KILL, DISABLE and ENABLE want a database that there is, and not the console's") {
+    auto source = with_tracker();
+    for (const std::string command : {"KILL", "DISABLE", "ENABLE"}) {
+        CAPTURE(command);
+        CHECK(run_console(command, source).error == "a database is required");
+        const auto unknown = run_console(command + " nowhere", source);
+        CHECK(unknown.error == "no such database: nowhere");
+        CHECK(unknown.sqlstate == "3D000");
+        CHECK(run_console(command + " pgbouncer", source).sqlstate == "55000");
+    }
+    CHECK(run_console("PAUSE TRACKER", source).sqlstate == "3D000");
+    CHECK(run_console("KILL tracker", source).command_tag == "KILL");
+    CHECK(source.killed == "tracker");
+    CHECK(source.paused == std::set<std::string>{"tracker"});
+    CHECK(run_console("DISABLE tracker", source).command_tag == "DISABLE");
+    CHECK(column(run_console("SHOW DATABASES", source), "paused") == std::vector<std::string>{"1"});
+    CHECK(
+        column(run_console("SHOW DATABASES", source), "disabled") == std::vector<std::string>{"1"});
+    CHECK(run_console("ENABLE tracker", source).command_tag == "ENABLE");
+    CHECK(source.disabled.empty());
+}
+
+TEST_CASE("KILL_CLIENT takes what SHOW CLIENTS shows") {
+    made_up_source source;
+    CHECK(run_console("KILL_CLIENT c12", source).command_tag == "KILL_CLIENT");
+    CHECK(source.clients_killed == std::set<std::string>{"c12"});
+    CHECK(run_console("KILL_CLIENT c404", source).error == "no such client: c404");
+    CHECK(run_console("KILL_CLIENT", source).sqlstate == "42601");
+}
+
+TEST_CASE("WAIT_CLOSE waits for what RECONNECT has left") {
+    auto source = with_tracker();
+    source.outdated_servers = 1;
+    CHECK(run_console("RECONNECT tracker", source).command_tag == "RECONNECT");
+    CHECK(source.reconnects == 1);
+    const auto waiting = admin::run_console({"WAIT_CLOSE"}, source);
+    REQUIRE(waiting.progress);
+    CHECK_FALSE(waiting.progress().has_value());
+    source.outdated_servers = 0;
+    CHECK(waiting.progress()->command_tag == "WAIT_CLOSE");
+    CHECK(run_console("WAIT_CLOSE tracker", source).command_tag == "WAIT_CLOSE");
+}
+
+TEST_CASE("SHUTDOWN says for what it waits, and SUSPEND what to use instead") {
+    made_up_source source;
+    CHECK(run_console("SHUTDOWN soon", source).sqlstate == "42601");
+    CHECK_FALSE(source.shut_down_how.has_value());
+    CHECK(run_console("SHUTDOWN", source).command_tag == "SHUTDOWN");
+    CHECK(source.shut_down_how == shutdown_mode::at_once);
+    run_console("shutdown wait_for_servers", source);
+    CHECK(source.shut_down_how == shutdown_mode::wait_for_servers);
+    run_console("SHUTDOWN WAIT_FOR_CLIENTS;", source);
+    CHECK(source.shut_down_how == shutdown_mode::wait_for_clients);
+    CHECK(run_console("SUSPEND", source).sqlstate == "0A000");
+}
+
+TEST_CASE("users of admin.stats_users may only look") {
+    auto source = with_tracker();
+    for (const char* one : {"SHOW STATS", "SHOW CACHE WHY", "SET extra_float_digits = 3"}) {
+        CAPTURE(one);
+        CHECK(admin::run_console({one, false}, source).reply.error == "");
+    }
+    for (const char* one : {"SHOW FDS", "RELOAD", "FLUSH", "PAUSE", "KILL tracker", "SHUTDOWN"}) {
+        CAPTURE(one);
+        CHECK(admin::run_console({one, false}, source).reply.sqlstate == "42501");
+    }
+    CHECK(source.paused.empty());
+    CHECK(source.reloads == 0);
+}
+
+TEST_CASE("SET of what the configuration decides is refused rather than forgotten") {
+    made_up_source source;
+    CHECK(
+        run_console("SET limits.clients = 5", source).error ==
+        "\"limits.clients\" is set in postern.yaml: change it there, then RELOAD");
+    CHECK(run_console("SET limits.clients=5", source).sqlstate == "55P02");
+}
+
+TEST_CASE("SHOW MEM shows no more than its columns hold, and SHOW FDS no secret") {
+    made_up_source source;
+    CHECK(line(run_console("SHOW MEM", source), 0) == "near_cache|0|3|0|2147483647");
+    source.client_rows = {{}};
+    const auto fds = run_console("SHOW FDS", source);
+    CHECK(line(fds, 0) == "5|pooler|~|~|127.0.0.1|6432|0|0|~|~|~|~|~|~|~");
+    CHECK(fds.rows.size() == 2);
 }

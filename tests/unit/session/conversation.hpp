@@ -75,6 +75,7 @@ public:
     void let_cancels();
 
     coherence::version_table& versions() { return shared_->versions; }
+    shared_state& shared() { return *shared_; }
     pool::pool::numbers pool() const;
     void run();
 

@@ -463,6 +463,47 @@ TEST_SUITE("session/conversation") {
         server.says("2 | D 1 | C SELECT 1 | Z I");
         CHECK(second.hears() == "1 | 2 | D 1 | C SELECT 1 | Z I");
     }
+
+    TEST_CASE("while its database is paused a server goes once it is free, and who asks waits") {
+        conversation talk;
+        auto first = talk.login();
+        auto server = talk.server();
+        auto second = talk.login();
+        first.says("Q select 1");
+        server.hears();
+        talk.shared().pause({});
+        second.says("Q select 2");
+        CHECK(second.hears() == "");
+        CHECK_FALSE(talk.shared().is_drained({}));
+        server.says("T | D 1 | C SELECT 1 | Z I");
+        CHECK(first.hears() == "T | D 1 | C SELECT 1 | Z I");
+        CHECK(talk.shared().is_drained({}));
+        CHECK(second.hears() == "");
+        coherence::dependencies captured;
+        CHECK_FALSE(talk.versions().capture({}, captured));
+        CHECK(talk.shared().resume({}));
+        CHECK_FALSE(talk.shared().resume({}));
+        CHECK(talk.versions().capture({}, captured));
+        CHECK(second.hears() == "");
+        auto fresh = talk.server();
+        CHECK(fresh.hears() == "Q select 2");
+        fresh.says("T | D 2 | C SELECT 1 | Z I");
+        CHECK(second.hears() == "T | D 2 | C SELECT 1 | Z I");
+    }
+
+    TEST_CASE("a server that a reconnect has made unwanted is counted until it is closed") {
+        conversation talk;
+        auto client = talk.login();
+        auto server = talk.server();
+        client.says("Q select 1");
+        server.hears();
+        talk.shared().reconnect({});
+        CHECK(talk.shared().outdated({}) == 1);
+        server.says("T | D 1 | C SELECT 1 | Z I");
+        client.hears();
+        CHECK(talk.shared().outdated({}) == 0);
+        CHECK(talk.pool().idle == 0);
+    }
 }
 
 }  // namespace
