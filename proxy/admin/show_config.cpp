@@ -72,10 +72,23 @@ session::console_reply show_config(const console_source& source) {
         standard.identity.trust_startup_parameters,
         "yes");
     add("identity.variables", now.identity.variables, standard.identity.variables, "yes");
+    add("limits.client_idle_timeout",
+        now.timeouts.client_idle,
+        standard.timeouts.client_idle,
+        "yes");
     add("limits.clients", now.clients_max, standard.clients_max, "yes");
     add("limits.drain_timeout", now.drain_timeout, standard.drain_timeout, "yes");
+    add("limits.idle_transaction_timeout",
+        now.timeouts.idle_transaction,
+        standard.timeouts.idle_transaction,
+        "yes");
     add("limits.login_timeout", now.login_timeout, standard.login_timeout, "yes");
+    add("limits.query_timeout", now.timeouts.query, standard.timeouts.query, "yes");
     add("limits.statement_size", now.statement_bytes_max, standard.statement_bytes_max, "yes");
+    add("limits.transaction_timeout",
+        now.timeouts.transaction,
+        standard.timeouts.transaction,
+        "yes");
     add("listen", now.listeners, standard.listeners, "no");
     add("rls", now.rls, standard.rls, "yes");
     add("threads", now.threads, standard.threads, "no");

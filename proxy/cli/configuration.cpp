@@ -78,6 +78,15 @@ void read_limits(section& top, session::settings& into) {
     limits.size("statement_size", into.statement_bytes_max, 64 << 10, 1 << 30);
     limits.duration("login_timeout", into.login_timeout, 1s, 1h);
     limits.duration("drain_timeout", into.drain_timeout, 0s, 1h);
+    read_timeouts(limits, into.timeouts);
+}
+
+void read_timeouts(section& limits, session::client_timeouts& into) {
+    constexpr auto week = std::chrono::milliseconds{24h} * 7;
+    limits.duration("query_timeout", into.query, 0s, week);
+    limits.duration("client_idle_timeout", into.client_idle, 0s, week);
+    limits.duration("idle_transaction_timeout", into.idle_transaction, 0s, week);
+    limits.duration("transaction_timeout", into.transaction, 0s, week);
 }
 
 void read_process(section& top, configuration& into) {
@@ -106,12 +115,12 @@ loaded_configuration read_configuration(const std::string& path) {
         read_listeners(top, into.session);
         read_admin(top, into);
         read_client_tls(top, into.session);
+        read_limits(top, into.session);
         read_pools_and_databases(top, into.session);
         read_users(top, into.session);
         read_access(top, into.session);
         read_identity(top, into.session);
         read_cache(top, into);
-        read_limits(top, into.session);
         read_process(top, into);
         std::string rules;
         top.text("rules", rules);

@@ -68,6 +68,19 @@ void read_credentials(section& from, session::user& into) {
     into.upstream_password = upstream ? *upstream : password.value_or("");
 }
 
+/// What the user's own section says; the rest is his database's.
+void read_overrides(section& from, session::timeout_overrides& into) {
+    session::client_timeouts own;
+    read_timeouts(from, own);
+    const auto keep = [&](std::string_view key, auto& where, std::chrono::milliseconds value) {
+        if (from.has(key)) where = value;
+    };
+    keep("query_timeout", into.query, own.query);
+    keep("client_idle_timeout", into.client_idle, own.client_idle);
+    keep("idle_transaction_timeout", into.idle_transaction, own.idle_transaction);
+    keep("transaction_timeout", into.transaction, own.transaction);
+}
+
 /// A custom variable of PostgreSQL: words with dots between them, here in lower case.
 bool is_variable(std::string_view text) {
     const auto is_first = [](char c) {
@@ -182,6 +195,8 @@ void read_users(section& top, session::settings& into) {
             from.refuse_whole("needs one of password_env, password_file, password, verifier");
         }
         read_credentials(from, one);
+        auto limits = from.child("limits");
+        read_overrides(limits, one.timeouts);
         into.users.emplace(name, std::move(one));
     });
     top.text("auth_query", into.auth_query);

@@ -23,6 +23,8 @@ void read_access(section& top, session::settings& into);
 void read_identity(section& top, session::settings& into);
 void read_cache(section& top, configuration& into);
 void read_limits(section& top, session::settings& into);
+/// The time-outs in `limits` of the process or of a database.
+void read_timeouts(section& limits, session::client_timeouts& into);
 void read_process(section& top, configuration& into);
 
 /// rules.yaml; `databases` of `into` are known already.

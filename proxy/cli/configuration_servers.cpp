@@ -105,6 +105,10 @@ void read_database(section& from, session::database& into) {
         auto pool = from.child("pool");
         read_pool(pool, into.pool);
     }
+    {
+        auto limits = from.child("limits");
+        read_timeouts(limits, into.timeouts);
+    }
     auto service = from.child("service");
     service.text("user", into.service.user);
     if (const auto password = read_secret(service, "password")) into.service.password = *password;
@@ -145,6 +149,7 @@ void read_pools_and_databases(section& top, session::settings& into) {
         one.name = name;
         one.server.database = name;
         one.pool = shared;
+        one.timeouts = into.timeouts;
         if (name == "postern" || name == "pgbouncer") {
             from.refuse_whole("has the console's name: choose another");
         }

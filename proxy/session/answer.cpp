@@ -647,6 +647,7 @@ void session::perform_locally(const execution& one) {
     const auto& facts = *one.plan->single();
     switch (facts.kind) {
     case sql::statement_kind::begin:
+        transaction_began_ = pending_.started_at;
         place_ = transaction_place::held;
         held_begin_ = one.text;
         if (!facts.isolation.empty()) read_committed_ = facts.isolation == "read committed";

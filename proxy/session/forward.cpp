@@ -35,8 +35,12 @@ void append_unique(std::vector<coherence::tag>& into, const std::vector<coherenc
 
 /// True: a server is ours. False: the request waits for one.
 bool session::have_server() {
-    if (server_) return true;
+    if (server_ && !cancelling_) return true;
     if (waiting_for_ != nullptr) return false;
+    if (cancelling_) {
+        waiting_for_ = waits_for_cancel;
+        return false;
+    }
     if (auto lent = pool_->checkout(worker_.number, context_.now().settings)) {
         adopt_server(std::move(lent));
         return true;
@@ -78,6 +82,7 @@ void session::on_granted(pool::grant given) {
         fail_client("FATAL", given.failure->code, given.failure->message);
         return end();
     }
+    pending_.granted_at = postern::now();
     adopt_server(std::move(given.lent));
     go_on();
 }
@@ -94,6 +99,7 @@ void session::on_wait_expired() {
     pool_->cancel(wait_ticket_);
     ++wait_number_;
     waiting_for_ = nullptr;
+    active_at_ = postern::now();
     if (phase_ == phase::ready && place_ == transaction_place::none) {
         waiting_failed_ = "53300";
         return resume();
@@ -208,6 +214,8 @@ void session::begin_running() {
     }
     running_->started_at = pending_.started_at;
     running_->is_query = front_.is_query;
+    running_->sent_at = std::max(pending_.started_at, pending_.granted_at);
+    if (running_->from_idle) transaction_began_ = running_->sent_at;
     running_->reads = std::max(running_->reads, reading_);
     for (const auto& one : front_.executions) {
         running_->controls_transaction |= one.plan->controls_transaction;

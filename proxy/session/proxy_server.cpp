@@ -173,6 +173,7 @@ struct proxy_server::timers {
         : sweep{home.io}
         , work{boost::asio::make_work_guard(home.io)} {}
     boost::asio::steady_timer sweep;
+    monotonic_ns pools_due = 0;
     boost::asio::executor_work_guard<boost::asio::io_context::executor_type> work;
 };
 
@@ -281,11 +282,17 @@ void proxy_server::start_catalogs() {
 
 void proxy_server::sweep(worker& home) {
     auto& timer = timers_[home.number]->sweep;
-    timer.expires_after(std::chrono::seconds{1});
+    // A reload that asks for shorter intervals is heard of within a second.
+    timer.expires_after(home.sweep_interval());
     timer.async_wait([this, &home](const boost::system::error_code& error) {
         if (error) return;
-        for (const auto& one : shared_.pools())
-            one->sweep(home.number);
+        home.check_timeouts();
+        auto& due = timers_[home.number]->pools_due;
+        if (now() >= due) {
+            due = now() + std::chrono::nanoseconds{std::chrono::seconds{1}}.count();
+            for (const auto& one : shared_.pools())
+                one->sweep(home.number);
+        }
         sweep(home);
     });
 }

@@ -330,6 +330,12 @@ session::passage session::on_error(std::string_view body) {
         drop_until_sync();
     }
     if (hidden) return passage::swallow;
+    if (running_->cancelled_at != 0 && fields.code == "57014") {
+        // PostgreSQL takes it for the user's wish.
+        flush_run();
+        fail_client("ERROR", fields.code, "canceling statement due to statement timeout");
+        return passage::swallow;
+    }
     if (names_another) {
         flush_run();
         send_to_client(renamed);
@@ -759,7 +765,10 @@ void session::apply_effect(const sql::statement_facts& facts) {
             context_.commit();
         }
         identity_injected_ = false;
-        if (facts.chain) context_.begin(server_->worn);
+        if (facts.chain) {
+            context_.begin(server_->worn);
+            transaction_began_ = running_->sent_at;
+        }
         return;
     case statement_kind::savepoint: return context_.savepoint(facts.object_name, server_->worn);
     case statement_kind::release_savepoint: return context_.release_savepoint(facts.object_name);

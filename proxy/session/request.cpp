@@ -148,7 +148,7 @@ bool session::is_too_large(char tag, std::size_t size) {
 }
 
 session::step session::handle_query(const wire::message& message) {
-    if (pending_.started_at == 0) pending_.started_at = postern::now();
+    if (pending_.started_at == 0) active_at_ = pending_.started_at = postern::now();
     front_.batch.messages.clear();
     front_.batch.messages.push_back(message);
     front_.batch.size = message.whole.size();
@@ -244,7 +244,7 @@ bool session::collect_batch(std::string_view bytes) {
 }
 
 session::step session::handle_batch() {
-    if (pending_.started_at == 0) pending_.started_at = postern::now();
+    if (pending_.started_at == 0) active_at_ = pending_.started_at = postern::now();
     front_.is_query = false;
     front_.query_text = {};
     refresh_plan_context();

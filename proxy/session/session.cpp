@@ -160,7 +160,7 @@ void session::back_pressure() {
 }
 
 void session::send_to_client(std::string_view bytes) {
-    if (client_gone_ || bytes.empty()) return;
+    if (client_gone_ || farewell_said_ || bytes.empty()) return;
     metrics::add(metrics::counter::bytes_to_clients, bytes.size());
     traffic_->sent += bytes.size();
     if (out_.empty()) {
@@ -212,6 +212,16 @@ void session::protocol_violation(std::string_view message) {
     metrics::add(metrics::counter::client_errors);
     log::info("client {} {}: {}", id_, address_, message);
     fail_client("FATAL", "08P01", message);
+    end();
+}
+
+/// Tells the client why it has to go, and ends the session. What its server still answers is not
+/// passed on; a client that does not read is not waited for.
+void session::farewell(std::string_view sqlstate, std::string_view message) {
+    log::info("client {} {}: {}", id_, address_, message);
+    fail_client("FATAL", sqlstate, message);
+    farewell_said_ = true;
+    if (!out_.empty()) return client_vanished();
     end();
 }
 
@@ -326,6 +336,7 @@ void session::take_note(
     metrics::histogram from,
     monotonic_ns started_at) {
     const auto at = postern::now();
+    active_at_ = at;
     metrics::add(metrics::counter::statements);
     metrics::add(why);
     metrics::observe(from, at - started_at);

@@ -107,6 +107,7 @@ struct execution {
 /// What is known so far about the request at the front of `in_`, kept while it waits.
 struct pending_request {
     monotonic_ns started_at = 0;
+    monotonic_ns granted_at = 0;  ///< when it had to wait for a server
     bool asked_redis = false;
     cache::entry_ptr from_redis;
     bool joined_flight = false;
@@ -133,6 +134,8 @@ enum class transaction_end : std::uint8_t { committed, rolled_back };
 /// What runs on the server now.
 struct running_request {
     monotonic_ns started_at = 0;
+    monotonic_ns sent_at = 0;       ///< about when it reached PostgreSQL: waiting does not count
+    monotonic_ns cancelled_at = 0;  ///< by its query_timeout; 0: not
     /// What ran, with its settings and why it came here; without views into the request's bytes.
     struct ran {
         plan_ptr plan;
@@ -199,6 +202,9 @@ struct front_request {
     std::vector<std::unique_ptr<running_request>> spare;
 };
 
+/// What a session waits for while a cancel request of Postern's own is under way to its server.
+inline constexpr const char* waits_for_cancel = "cancel";
+
 class session final : public std::enable_shared_from_this<session> {
 public:
     session(worker& home, int client_fd, std::string address, std::uint64_t id);
@@ -219,6 +225,20 @@ public:
 
     /// KILL, KILL_CLIENT: it ends now, whatever it is doing.
     void kill();
+
+    /// What has taken longer than it may.
+    enum class overdue : std::uint8_t {
+        nothing,
+        query,
+        cancel,  ///< the query was cancelled, and PostgreSQL does not react
+        client_idle,
+        idle_transaction,
+        transaction,
+    };
+    /// Asked in passes over a thread's sessions, see sweep_interval().
+    overdue look_for_overdue(monotonic_ns at);
+    /// Does what is to be done about it.
+    void on_overdue(overdue what);
 
 private:
     enum class phase : std::uint8_t { startup, authenticating, welcoming, ready, console, closing };
@@ -262,6 +282,7 @@ private:
         std::string_view sqlstate,
         std::string_view message);
     void protocol_violation(std::string_view message);
+    void farewell(std::string_view sqlstate, std::string_view message);
     /// Whatever were sent to the client now would be taken for the rest of a message of which it
     /// has had a part: it is only disconnected.
     bool is_mid_row() const noexcept { return relay_rest_ > 0 && relay_forwards_; }
@@ -278,6 +299,11 @@ private:
     void take_note(const plan& of, reason why, metrics::histogram from, monotonic_ns started_at);
     void start_wait_timer(std::chrono::milliseconds limit, void (session::*expired)());
     void stop_wait_timer();
+
+    // timeouts.cpp: how long a client may take
+    void refresh_timeouts();
+    void cancel_overdue();
+    void on_overdue_cancelled();
 
     // startup.cpp: from the first byte to ReadyForQuery
     std::size_t consume_startup(std::string_view bytes);
@@ -504,7 +530,8 @@ private:
     bool destroyed_ = false;
     bool consuming_ = false;
     bool stopping_ = false;
-    bool half_closed_ = false;  // the client will send nothing more, but may still read
+    bool half_closed_ = false;    // the client will send nothing more, but may still read
+    bool farewell_said_ = false;  // it was told why it has to go: nothing may follow
 
     // Who it is. Set by startup and authentication.
     settings_ptr settings_;  // the configuration at login: databases, identity
@@ -526,6 +553,13 @@ private:
     pool::pool_ptr pool_;
     traffic* traffic_;                                  // of its thread and database
     std::unique_ptr<boost::asio::steady_timer> timer_;  // while something is waited for
+
+    // How long it may take. The points in time are those that are known anyway.
+    client_timeouts timeouts_;
+    settings_ptr timeouts_of_;            // the configuration that timeouts_ was taken from
+    monotonic_ns active_at_ = 0;          // the last request's begin or end
+    monotonic_ns transaction_began_ = 0;  // of an implicit one too; while there is one
+    bool cancelling_ = false;  // our own cancel request is under way: it must not hit what follows
 
     // What it has set.
     context context_;

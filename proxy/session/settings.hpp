@@ -31,6 +31,22 @@ enum class auth_method : std::uint8_t {
             ///< sockets
 };
 
+/// How long clients may take; 0: as long as they like. The resolution is that of sweep_interval().
+struct client_timeouts {
+    std::chrono::milliseconds query{0};             ///< one request runs at PostgreSQL
+    std::chrono::milliseconds client_idle{0};       ///< nothing is asked, outside a transaction
+    std::chrono::milliseconds idle_transaction{0};  ///< nothing is asked, inside one
+    std::chrono::milliseconds transaction{0};       ///< from its first statement to its end
+};
+
+/// What one user is given instead of what his database says.
+struct timeout_overrides {
+    std::optional<std::chrono::milliseconds> query;
+    std::optional<std::chrono::milliseconds> client_idle;
+    std::optional<std::chrono::milliseconds> idle_transaction;
+    std::optional<std::chrono::milliseconds> transaction;
+};
+
 /// Someone who may log in.
 struct user {
     std::string name;
@@ -38,6 +54,7 @@ struct user {
     std::string verifier;  ///< SCRAM-SHA-256$…; derived at start when a password was configured
     std::string upstream_password;  ///< how the pool logs in at PostgreSQL as this user; empty: by
                                     ///< what the client has proven, or trust
+    timeout_overrides timeouts = {};
 };
 
 /// One name that clients may connect to.
@@ -48,6 +65,7 @@ struct database {
     /// Role and password of Postern's own connections (catalog, auth_query).
     pool::credentials service;
     std::uint32_t number = 0;  ///< unique in the process; part of tags and keys
+    client_timeouts timeouts = {};
 };
 
 enum class rls_mode : std::uint8_t { optional, required };
@@ -81,6 +99,7 @@ struct settings {
     std::size_t near_bytes_max = std::size_t{256} << 20;
 
     std::uint32_t clients_max = 10000;
+    client_timeouts timeouts;  ///< of databases that say nothing else
     std::chrono::milliseconds login_timeout{30000};
     std::chrono::milliseconds drain_timeout{30000};
     std::size_t statement_bytes_max = std::size_t{1} << 30;  ///< of one client message kept whole

@@ -529,6 +529,7 @@ void session::send_welcome(const pool::reported_parameters& parameters) {
     cancel_key_ = worker_.shared.cancels.add({cancel_secret_, worker_.number, id_});
     wire::write_backend_key_data(out, cancel_key_, cancel_secret_);
     wire::write_ready_for_query(out, wire::transaction_status::idle);
+    active_at_ = postern::now();
     send_to_client(out);
 }
 

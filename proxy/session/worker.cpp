@@ -1,5 +1,6 @@
 #include "session/worker.hpp"
 
+#include "session/limits.hpp"
 #include "session/session.hpp"
 
 #include <fmt/format.h>
@@ -232,6 +233,29 @@ bool worker::kill_session(std::uint64_t id) {
     const auto keep_alive = found->shared_from_this();
     found->kill();
     return true;
+}
+
+std::chrono::milliseconds worker::sweep_interval() {
+    const auto& current = settings();
+    if (swept_for_ != current) {
+        swept_for_ = current;
+        sweep_interval_ = postern::session::sweep_interval(*current);
+        limits_time_ = limits_time(*current);
+    }
+    return sweep_interval_;
+}
+
+void worker::check_timeouts() {
+    if (!limits_time_) return;
+    // One that ends takes itself out of the list.
+    std::vector<std::pair<std::shared_ptr<session>, session::overdue>> found;
+    const auto at = now();
+    for (const auto& [unused, one] : sessions_) {
+        const auto what = one->look_for_overdue(at);
+        if (what != session::overdue::nothing) found.emplace_back(one, what);
+    }
+    for (const auto& [one, what] : found)
+        one->on_overdue(what);
 }
 
 }  // namespace postern::session

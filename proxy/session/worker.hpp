@@ -12,6 +12,7 @@
 
 #include <array>
 #include <atomic>
+#include <chrono>
 #include <cstdint>
 #include <map>
 #include <memory>
@@ -162,6 +163,10 @@ public:
     void kill_sessions(const std::string& database);
     /// KILL_CLIENT. False: it is not one of this thread's.
     bool kill_session(std::uint64_t id);
+    /// Ends what has taken too long; to be called every sweep_interval().
+    void check_timeouts();
+    /// As the configuration in force wants it, see limits.hpp.
+    std::chrono::milliseconds sweep_interval();
     std::size_t session_count() const noexcept { return sessions_.size(); }
 
     static std::uint64_t next_session_id() noexcept;
@@ -178,6 +183,9 @@ private:
 
     settings_ptr settings_;
     std::uint64_t settings_epoch_ = 0;
+    settings_ptr swept_for_;  // the configuration that the next two were taken from
+    std::chrono::milliseconds sweep_interval_{1000};
+    bool limits_time_ = false;
     std::unordered_map<std::string, statement_context_ptr> statement_contexts_;
     std::unordered_map<std::string, std::weak_ptr<const pool::settings_map>> settings_maps_;
     std::size_t settings_maps_max_ = 1000;

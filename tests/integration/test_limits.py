@@ -1,0 +1,194 @@
+"""What takes longer than it may: whom it ends, in which words, and what others notice of it.
+
+One Postern; each user has one limit, and a pool of one server.
+"""
+
+import socket
+
+import pytest
+from harness.servers import ROLES
+from harness.waiting import eventually, runs, until_one_waits
+from harness.wire import Answer, Closed, Refused, bind, execute, fields_of, flush, parse, query
+from harness.world import World
+
+pytestmark = pytest.mark.needs_postern
+
+SCHEMA = "CREATE TABLE t(a int); INSERT INTO t VALUES (1); GRANT ALL ON t TO PUBLIC;"
+LIMITS = {
+    "alice": {"query_timeout": "1s"},
+    "bob": {"client_idle_timeout": "500ms"},
+    "carol": {"idle_transaction_timeout": "500ms"},
+    "md5_user": {"transaction_timeout": "500ms"},
+    "trust_user": {"transaction_timeout": "2s"},
+}
+
+
+@pytest.fixture(scope="module")
+def world():
+    with socket.socket() as silent:
+        silent.bind(("127.0.0.1", 0))
+        silent.listen(8)
+        host, port = silent.getsockname()
+        settings = {
+            "cache": {"enabled": False},
+            "limits": {"login_timeout": "3s"},
+            "users": {name: {"limits": limits} for name, limits in LIMITS.items()},
+            "databases": {
+                "mute": {"host": host, "port": port, "pool": {"connect_timeout": "300ms"}}},
+        }
+        with World(SCHEMA, pool_size=1, settings=settings) as one:
+            yield one
+
+
+@pytest.fixture(autouse=True)
+def clean(world):
+    world.pg.run("SET ROLE app; DELETE FROM t WHERE a <> 1; RESET ROLE")
+
+
+def login(world, user):
+    return world.client(user=user, password=ROLES[user][0])
+
+
+def farewell_of(client):
+    """The FATAL that is the last thing said to a client: its SQLSTATE and message."""
+    before = len(client.transcript)
+    assert client.gone(), "it was not disconnected"
+    last = client.transcript[-1] if len(client.transcript) > before else None
+    assert last is not None and last.tag == "E", last
+    fields = fields_of(last)
+    assert fields["S"] == "FATAL", fields
+    return fields["C"], fields["M"]
+
+
+def rows_in_t(world):
+    with world.client() as other:
+        return other.value("select count(*) from t")
+
+
+# --- one request ---
+
+
+def test_a_statement_beyond_query_timeout_is_cancelled_and_its_client_goes_on(world):
+    with login(world, "alice") as client:
+        before = client.value("select pg_backend_pid()")
+        answer = client.query("select pg_sleep(60)")
+        assert answer.error["S"] == "ERROR"
+        assert answer.code == "57014"
+        assert answer.error["M"] == "canceling statement due to statement timeout"
+        assert client.value("select pg_backend_pid()") == before
+
+
+def test_query_timeout_fails_the_transaction_as_statement_timeout_does(world):
+    with login(world, "alice") as client:
+        client.run("begin", "insert into t values (2)")
+        assert client.prepared("select pg_sleep(60)").code == "57014"
+        assert client.query("select 1").code == "25P02"
+        client.run("rollback")
+        assert rows_in_t(world) == "1"
+
+
+def test_a_statement_that_waits_for_a_server_has_not_begun_to_run(world):
+    with login(world, "alice") as first, login(world, "alice") as second:
+        first.run("begin")
+        first.run("select 1")
+        second.send(query("select 'in time'"))
+        until_one_waits(world)
+        for _ in range(3):
+            first.run("select pg_sleep(0.4)")
+        first.run("commit")
+        assert Answer(second.until("Z")).rows == [("in time",)]
+
+
+def test_where_postgresql_does_not_react_query_timeout_ends_client_and_server(world):
+    with login(world, "alice") as client:
+        with world.relay.hold_answer("'unheard'"):
+            client.send(query("select 'unheard'"))
+            assert farewell_of(client) == (
+                "57014", "terminating connection due to statement timeout")
+            with login(world, "alice") as other:
+                assert other.value("select 1") == "1"
+
+
+# --- idle clients ---
+
+
+def test_an_idle_client_is_told_as_idle_session_timeout_tells_it(world):
+    with login(world, "bob") as client:
+        assert farewell_of(client) == (
+            "57P05", "terminating connection due to idle-session timeout")
+
+
+def test_a_client_that_runs_a_statement_is_not_idle(world):
+    with login(world, "bob") as client:
+        client.send(query("select pg_sleep(1.5)"), query("select 'still there'"))
+        client.until("Z")
+        assert Answer(client.until("Z")).rows == [("still there",)]
+
+
+@pytest.mark.parametrize("last", ["set local work_mem = '8MB'", "insert into t values (2)",
+                                  "select 1/0"])
+def test_a_client_idle_in_transaction_is_rolled_back_and_its_server_goes_on(world, last):
+    with login(world, "carol") as client:
+        pid = client.value("select pg_backend_pid()")
+        client.send(query("begin"), query(last))
+        assert farewell_of(client) == (
+            "25P03", "terminating connection due to idle-in-transaction timeout")
+    assert rows_in_t(world) == "1"
+    with login(world, "carol") as other:
+        assert other.value("select pg_backend_pid()") == pid
+
+
+def test_a_transaction_without_any_statement_is_idle_in_transaction(world):
+    with login(world, "carol") as client:
+        client.send(query("begin"))
+        assert farewell_of(client)[0] == "25P03"
+
+
+def test_a_batch_that_a_flush_left_open_is_idle_in_transaction(world):
+    with login(world, "carol") as client:
+        client.send(parse("", "insert into t values (2)"), bind("", ""), execute(), flush())
+        assert farewell_of(client)[0] == "25P03"
+    assert rows_in_t(world) == "1"
+
+
+# --- whole transactions ---
+
+
+def test_a_transaction_that_never_idles_ends_at_transaction_timeout(world):
+    with login(world, "md5_user") as client:
+        with pytest.raises((Closed, ConnectionError)):
+            client.run("begin", "insert into t values (2)")
+            while True:
+                client.run("select pg_sleep(0.01)")
+        assert client.transcript[-1].tag == "E"
+        assert fields_of(client.transcript[-1])["C"] == "25P04"
+    assert rows_in_t(world) == "1"
+
+
+def test_transaction_timeout_ends_a_statement_under_way(world):
+    with login(world, "md5_user") as client:
+        client.send(query("select pg_sleep(60), 'under way'"))
+        assert farewell_of(client) == (
+            "25P04", "terminating connection due to transaction timeout")
+    eventually(lambda: not runs(world, "'under way'"), "the statement's end")
+
+
+def test_transactions_that_follow_each_other_are_counted_each_for_itself(world):
+    with login(world, "trust_user") as client:
+        for _ in range(2):
+            client.run("begin", "select pg_sleep(0.5)", "commit", "select pg_sleep(0.5)")
+        client.run("begin", "select pg_sleep(0.5)", "commit and chain", "select 1", "rollback")
+
+
+# --- logging in ---
+
+
+def test_who_does_not_log_in_in_time_is_told_so(world):
+    with world.client(login=False) as client:
+        assert farewell_of(client) == ("57014", "canceling authentication due to timeout")
+
+
+def test_a_server_that_says_nothing_is_given_up_after_connect_timeout(world):
+    with pytest.raises(Refused) as refused:
+        world.client(database="mute")
+    assert refused.value.code == "08006"
