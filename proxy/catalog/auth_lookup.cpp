@@ -1,6 +1,7 @@
 #include "catalog/auth_lookup.hpp"
 
 #include "base/log.hpp"
+#include "base/timestamp.hpp"
 
 #include <libpq-fe.h>
 
@@ -39,8 +40,26 @@ struct auth_lookup::state {
             log::warning("auth_query: {}", PQerrorMessage(connection));
             return false;
         }
-        PQclear(PQexec(connection, "SET search_path = pg_catalog; SET statement_timeout = '5s'"));
+        PQclear(PQexec(
+            connection,
+            "SET search_path = pg_catalog; SET statement_timeout = '5s'; SET datestyle = 'ISO'; "
+            "SET timezone = 'UTC'"));
         return true;
+    }
+
+    /// The third column, where there is one, is when the password ends; NULL: never.
+    static bool is_valid_still(const PGresult* answer, const std::string& user) {
+        if (PQnfields(answer) < 3 || PQgetisnull(answer, 0, 2) != 0) return true;
+        const auto until = parse_timestamp(PQgetvalue(answer, 0, 2));
+        if (until && !has_passed(*until)) return true;
+        if (until) {
+            log::info("auth_query: user \"{}\" has an expired password", user);
+        } else {
+            log::warning(
+                "auth_query: the third column is no timestamp, so \"{}\" is refused",
+                user);
+        }
+        return false;
     }
 
     std::optional<std::string> ask(const std::string& user) {
@@ -53,7 +72,7 @@ struct auth_lookup::state {
             std::optional<std::string> found;
             const bool ok = PQresultStatus(answer) == PGRES_TUPLES_OK;
             if (ok && PQntuples(answer) == 1 && PQnfields(answer) >= 2 &&
-                PQgetisnull(answer, 0, 1) == 0) {
+                PQgetisnull(answer, 0, 1) == 0 && is_valid_still(answer, user)) {
                 found = PQgetvalue(answer, 0, 1);
             }
             if (!ok) log::warning("auth_query: {}", PQerrorMessage(connection));

@@ -13,7 +13,8 @@ namespace postern::catalog {
 /// Thread-safe.
 class auth_lookup {
 public:
-    /// `query` takes the user's name as $1 and yields one row: name, verifier (or NULL).
+    /// `query` takes the user's name as $1 and yields one row: name, verifier (or NULL), and
+    /// if it likes when the password ends (a timestamp, or NULL: never).
     auth_lookup(std::string conninfo, std::string query);
     ~auth_lookup();  ///< stops and joins the thread; what is pending is answered with nullopt
 

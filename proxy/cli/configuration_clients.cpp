@@ -1,6 +1,7 @@
 // listen, admin, users, identity: who connects, where, and as whom.
 
 #include "auth/scram.hpp"
+#include "base/timestamp.hpp"
 #include "cli/configuration_parts.hpp"
 
 #include <fmt/core.h>
@@ -40,6 +41,22 @@ bool is_listenable(section& from, const std::string& address) {
     return false;
 }
 
+void read_validity(section& from, session::user& into) {
+    std::string until;
+    from.text("valid_until", until);
+    if (until.empty()) return;
+    into.valid_until = parse_timestamp(until);
+    if (!into.valid_until) {
+        from.refuse(
+            "valid_until",
+            fmt::format(
+                "must be a point in time such as 2030-01-31 12:00:00+00, not \"{}\"",
+                until));
+    } else if (into.method == session::auth_method::trust) {
+        from.refuse("valid_until", "is about the password, and auth: trust asks for none");
+    }
+}
+
 void read_credentials(section& from, session::user& into) {
     const auto password = read_secret(from, "password");
     const auto upstream = read_secret(from, "upstream_password");
@@ -65,6 +82,7 @@ void read_credentials(section& from, session::user& into) {
     } else if (!has_password && from.present()) {
         from.refuse_whole("needs one of password_env, password_file, password, verifier");
     }
+    read_validity(from, into);
     into.upstream_password = upstream ? *upstream : password.value_or("");
 }
 

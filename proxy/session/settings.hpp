@@ -55,6 +55,8 @@ struct user {
     std::string upstream_password;  ///< how the pool logs in at PostgreSQL as this user; empty: by
                                     ///< what the client has proven, or trust
     timeout_overrides timeouts = {};
+    std::optional<std::chrono::sys_seconds> valid_until =
+        {};  ///< of the password; absent: for ever
 };
 
 /// One name that clients may connect to.

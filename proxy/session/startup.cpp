@@ -4,6 +4,7 @@
 
 #include "base/log.hpp"
 #include "base/metrics.hpp"
+#include "base/timestamp.hpp"
 #include "session/session.hpp"
 #include "session/startup_options.hpp"
 
@@ -293,7 +294,9 @@ void session::authenticate() {
     const auto method = method_in_force();
     if (!method) return;
     if (known) {
-        const bool has_verifier = !user_record_.verifier.empty();
+        const bool expired = user_record_.valid_until && has_passed(*user_record_.valid_until);
+        if (expired) log::info("user \"{}\" has an expired password", user_);
+        const bool has_verifier = !user_record_.verifier.empty() && !expired;
         return authenticate_by(*method, has_verifier ? &user_record_.verifier : nullptr);
     }
     auto* lookup = database_ != nullptr ? worker_.shared.auth_of(database_->name) : nullptr;
