@@ -85,10 +85,10 @@ session::console_reply show_databases(const console_source& source) {
              one.server.database,
              std::nullopt,
              one.pool.size,
-             0,
-             0,
+             one.pool.min_size,
+             one.pool.reserve_size,
              name(one.pool.mode),
-             0,
+             one.servers_max,
              connections,
              source.is_paused(one.name) ? 1 : 0,
              source.is_disabled(one.name) ? 1 : 0});
@@ -100,13 +100,14 @@ session::console_reply show_users(const console_source& source) {
     table rows;
     rows.columns(column_type::text, {"name", "pool_mode", "auth"});
     const auto settings = source.settings();
-    std::vector<std::pair<std::string, session::auth_method>> users;
-    for (const auto& [user, entry] : settings->users)
-        users.emplace_back(user, entry.method);
-    std::ranges::sort(users);
-    for (const auto& [user, method] : users) {
-        const bool trusted = method == session::auth_method::trust;
-        rows.row({user, std::nullopt, trusted ? "trust" : "scram"});
+    std::vector<const session::user*> users;
+    for (const auto& [unused, entry] : settings->users)
+        users.push_back(&entry);
+    std::ranges::sort(users, {}, &session::user::name);
+    for (const auto* user : users) {
+        const bool trusted = user->method == session::auth_method::trust;
+        const auto mode = user->pool.mode ? cell{name(*user->pool.mode)} : cell{std::nullopt};
+        rows.row({user->name, mode, trusted ? "trust" : "scram"});
     }
     return rows.take();
 }

@@ -215,6 +215,10 @@ void read_users(section& top, session::settings& into) {
         read_credentials(from, one);
         auto limits = from.child("limits");
         read_overrides(limits, one.timeouts);
+        limits.number("clients", one.clients_max, 1, 1'000'000);
+        limits.number("servers", one.servers_max, 1, 100'000);
+        auto pool = from.child("pool");
+        read_overrides(pool, one.pool);
         into.users.emplace(name, std::move(one));
     });
     top.text("auth_query", into.auth_query);

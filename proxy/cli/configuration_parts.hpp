@@ -27,6 +27,9 @@ void read_limits(section& top, session::settings& into);
 void read_timeouts(section& limits, session::client_timeouts& into);
 void read_process(section& top, configuration& into);
 
+/// The keys of `pool` that a user may have of his own.
+void read_overrides(section& pool, pool::overrides& into);
+
 /// rules.yaml; `databases` of `into` are known already.
 void read_rules(findings& found, const std::string& path, session::settings& into);
 

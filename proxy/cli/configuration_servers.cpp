@@ -43,10 +43,16 @@ void read_file_name(section& from, std::string_view key, std::string& into) {
 
 void read_pool(section& from, pool::settings& into) {
     from.number("size", into.size, 1, 10000);
+    from.number("min_size", into.min_size, 0, 10000);
+    from.number("reserve_size", into.reserve_size, 0, 10000);
+    from.duration("reserve_timeout", into.reserve_timeout, 0s, 1h);
     from.choice<pool::pool_mode>(
         "mode",
         into.mode,
-        {{"transaction", pool::pool_mode::transaction}, {"session", pool::pool_mode::session}});
+        {{"transaction", pool::pool_mode::transaction},
+         {"session", pool::pool_mode::session}});
+    if (into.min_size > into.size)
+        from.refuse("min_size", fmt::format("is above size, which is {}", into.size));
     from.duration("connect_timeout", into.connect_timeout, 1ms, 1h);
     from.duration("wait_timeout", into.wait_timeout, 1ms, 1h);
     from.duration("idle_timeout", into.idle_timeout, 1s, days(7));
@@ -108,6 +114,8 @@ void read_database(section& from, session::database& into) {
     {
         auto limits = from.child("limits");
         read_timeouts(limits, into.timeouts);
+        limits.number("clients", into.clients_max, 1, 1'000'000);
+        limits.number("servers", into.servers_max, 1, 100'000);
     }
     auto service = from.child("service");
     service.text("user", into.service.user);
@@ -137,6 +145,31 @@ void read_redis(section& cache, cache::redis_settings& into) {
 }
 
 }  // namespace
+
+void read_overrides(section& from, pool::overrides& into) {
+    const auto number = [&](std::string_view key, auto& where, std::int64_t min) {
+        std::uint32_t value = 0;
+        from.number(key, value, min, 10000);
+        if (from.has(key)) where = value;
+    };
+    const auto duration = [&](std::string_view key, auto& where, std::chrono::milliseconds min) {
+        std::chrono::milliseconds value{0};
+        from.duration(key, value, min, 1h);
+        if (from.has(key)) where = value;
+    };
+    number("size", into.size, 1);
+    number("min_size", into.min_size, 0);
+    number("reserve_size", into.reserve_size, 0);
+    duration("reserve_timeout", into.reserve_timeout, 0ms);
+    duration("wait_timeout", into.wait_timeout, 1ms);
+    pool::pool_mode mode{};
+    from.choice<pool::pool_mode>(
+        "mode",
+        mode,
+        {{"transaction", pool::pool_mode::transaction},
+         {"session", pool::pool_mode::session}});
+    if (from.has("mode")) into.mode = mode;
+}
 
 void read_pools_and_databases(section& top, session::settings& into) {
     pool::settings shared;

@@ -49,10 +49,15 @@ struct pool::idle_shelf {
     std::atomic<std::size_t> count{0};
 };
 
-pool::pool(std::string database, connect_request how, std::vector<poller*> pollers)
+pool::pool(
+    std::string database,
+    connect_request how,
+    std::vector<poller*> pollers,
+    std::vector<std::shared_ptr<allowance>> allowances)
     : database_{std::move(database)}
     , how_{std::move(how)}
-    , pollers_{std::move(pollers)} {
+    , pollers_{std::move(pollers)}
+    , allowances_{std::move(allowances)} {
     for (std::size_t thread = 0; thread < pollers_.size(); ++thread) {
         shelves_.push_back(std::make_unique<idle_shelf>(*this, thread));
     }
@@ -134,15 +139,111 @@ void pool::set_keys(auth::scram_keys_ptr keys) {
     keys_.swap(keys);  // the former ones are wiped outside the lock
 }
 
+/// The reserve is open while somebody has waited for reserve_timeout.
+std::uint32_t pool::size_now() const {
+    const auto& limits = how_.limits;
+    if (limits.reserve_size == 0 || waiters_.empty()) return limits.size;
+    const auto patience = std::chrono::nanoseconds{limits.reserve_timeout}.count();
+    const bool waited = now() - waiters_.front().since >= patience;
+    return limits.size + (waited ? limits.reserve_size : 0);
+}
+
+/// A place in every allowance, or in none.
+bool pool::take_place() {
+    for (std::size_t i = 0; i < allowances_.size(); ++i) {
+        if (allowances_[i]->take()) continue;
+        for (auto taken = i; taken > 0; --taken)
+            allowances_[taken - 1]->give_back();
+        allowances_[i]->make_room(this);
+        return false;
+    }
+    return true;
+}
+
+void pool::give_place_back() {
+    for (const auto& one : allowances_)
+        one->give_back();
+}
+
 void pool::maybe_connect(std::size_t thread) {
     std::uint64_t number = 0;
-    auto request = how_;
     {
         const std::scoped_lock lock{mutex_};
-        if (is_paused() || total_ >= how_.limits.size || connecting_ >= waiters_.size()) return;
+        if (is_paused() || total_ >= size_now() || connecting_ >= waiters_.size()) return;
         ++total_;
         ++connecting_;
         number = next_number_++;
+    }
+    if (!take_place()) {
+        const std::scoped_lock lock{mutex_};
+        --total_;
+        --connecting_;
+        return;
+    }
+    begin_login(thread, number);
+}
+
+void pool::connect_ahead(std::size_t thread) {
+    const auto wanted = std::min(how_.limits.min_size, how_.limits.size);
+    for (;;) {
+        std::uint64_t number = 0;
+        {
+            const std::scoped_lock lock{mutex_};
+            if (is_paused() || total_ >= wanted || now() < ahead_not_before_) return;
+            ++total_;
+            ++connecting_;
+            number = next_number_++;
+        }
+        // Nobody waits: no other pool's server has to go for it.
+        const bool free = std::ranges::none_of(allowances_, &allowance::wanted);
+        if (!free || !take_place()) {
+            const std::scoped_lock lock{mutex_};
+            --total_;
+            --connecting_;
+            return;
+        }
+        begin_login(thread, number);
+    }
+}
+
+void pool::look_at_queue(std::size_t thread) {
+    if (waiting_.load() != 0) maybe_connect(thread);
+}
+
+void pool::look_for_room() {
+    std::size_t thread = 0;
+    {
+        const std::scoped_lock lock{mutex_};
+        if (waiters_.empty()) return;
+        thread = waiters_.front().thread;
+    }
+    asio::post(pollers_[thread]->io(), [weak = weak_from_this(), thread] {
+        if (const auto self = weak.lock()) self->maybe_connect(thread);
+    });
+}
+
+bool pool::close_one_idle() {
+    if (waiting_.load() != 0) return false;
+    for (std::size_t thread = 0; thread < shelves_.size(); ++thread) {
+        if (shelves_[thread]->count.load() == 0) continue;
+        asio::post(pollers_[thread]->io(), [weak = weak_from_this(), thread] {
+            const auto self = weak.lock();
+            if (self == nullptr) return;
+            auto& shelf = *self->shelves_[thread];
+            if (shelf.servers.empty()) return;
+            shelf.servers.erase(shelf.servers.begin());
+            shelf.count.store(shelf.servers.size());
+            self->lost();
+        });
+        return true;
+    }
+    return false;
+}
+
+void pool::begin_login(std::size_t thread, std::uint64_t number) {
+    auto request = how_;
+    {
+        const std::scoped_lock lock{mutex_};
         request.who.keys = keys_;
     }
     auto attempt = connect(
@@ -176,12 +277,15 @@ void pool::on_connect_failed(std::size_t thread, monotonic_ns began, const conne
         const std::scoped_lock lock{mutex_};
         --total_;
         --connecting_;
+        constexpr std::int64_t pause_ns = 15'000'000'000;  // PgBouncer's server_login_retry
+        ahead_not_before_ = now() + pause_ns;
         // The one who has waited longest hears of it; others may still get a server that exists.
         // An attempt that is older than the wait says nothing about the server as it is now, nor
         // does one from before a pause about the server behind it.
         if (!is_paused() && !waiters_.empty() && waiters_.front().since <= began)
             first = take_first_waiter();
     }
+    give_place_back();
     log::warning("pool {}/{}: {}", database_, user(), why.message);
     if (first) {
         asio::post(pollers_[first->thread]->io(), [callback = std::move(first->when_granted), why] {
@@ -248,6 +352,10 @@ void pool::give_back(std::size_t thread, server_ptr returned) {
             return hand_over(thread, std::move(returned), std::move(*first));
     }
     put_on_shelf(thread, std::move(returned));
+    // Another pool's clients wait for a place: this one's idle server makes it.
+    for (const auto& one : allowances_) {
+        if (one->wanted()) close_one_idle();
+    }
     // Someone may have begun to wait between the look above and the shelf's count being seen.
     if (waiting_.load() != 0) donate(thread);
 }
@@ -260,17 +368,13 @@ void pool::put_on_shelf(std::size_t thread, server_ptr returned) {
 }
 
 void pool::lost() {
-    std::size_t thread = 0;
     {
         const std::scoped_lock lock{mutex_};
         POSTERN_ASSERT(total_ > 0);
         --total_;
-        if (waiters_.empty()) return;
-        thread = waiters_.front().thread;
     }
-    asio::post(pollers_[thread]->io(), [weak = weak_from_this(), thread] {
-        if (const auto self = weak.lock()) self->maybe_connect(thread);
-    });
+    give_place_back();
+    look_for_room();
 }
 
 void pool::ask_others(std::size_t thread) {
@@ -401,12 +505,22 @@ void pool::sweep(std::size_t thread) {
     const auto idle_ns = std::chrono::nanoseconds{how_.limits.idle_timeout}.count();
     const auto at = now();
     const auto before = shelf.servers.size();
+    std::size_t to_spare = 0;
+    {
+        const std::scoped_lock lock{mutex_};
+        to_spare = total_ > how_.limits.min_size ? total_ - how_.limits.min_size : 0;
+    }
     std::erase_if(shelf.servers, [&](server_ptr& one) {
-        return !(is_silent(*one) && wanted_back(*one) && at - one->idle_since < idle_ns);
+        if (!is_silent(*one) || !wanted_back(*one)) return true;
+        if (at - one->idle_since < idle_ns || to_spare == 0) return false;
+        --to_spare;
+        return true;
     });
     shelf.count.store(shelf.servers.size());
     for (auto gone = before - shelf.servers.size(); gone > 0; --gone)
         lost();
+    if (how_.limits.min_size > 0) connect_ahead(thread);
+    look_at_queue(thread);
 }
 
 void pool::close_idle(std::size_t thread) {

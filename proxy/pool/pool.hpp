@@ -6,6 +6,7 @@
 
 #pragma once
 
+#include "pool/allowance.hpp"
 #include "pool/connector.hpp"
 #include "pool/server.hpp"
 #include "pool/settings.hpp"
@@ -48,8 +49,13 @@ struct server_row {
 
 class pool : public std::enable_shared_from_this<pool> {
 public:
-    /// `pollers`: one a thread, by thread number; they outlive the pool.
-    pool(std::string database, connect_request how, std::vector<poller*> pollers);
+    /// `pollers`: one a thread, by thread number; they outlive the pool. Each server needs a place
+    /// in each of `allowances` too, which the pool has to join.
+    pool(
+        std::string database,
+        connect_request how,
+        std::vector<poller*> pollers,
+        std::vector<std::shared_ptr<allowance>> allowances = {});
     ~pool();
 
     const std::string& database() const noexcept { return database_; }
@@ -121,8 +127,20 @@ public:
     std::vector<server_row> idle_servers(std::size_t thread) const;
     server_row describe(const server& one) const;
 
-    /// Closes this thread's idle servers that are too old, unwanted or dead. Called by a timer.
+    /// Closes this thread's idle servers that are too old, unwanted or dead, and connects those
+    /// that min_size wants. Called by a timer.
     void sweep(std::size_t thread);
+
+    /// Connects from the reserve when the first in the queue has waited long enough. Called by a
+    /// timer.
+    void look_at_queue(std::size_t thread);
+
+    /// An allowance has a place again: connects if somebody waits. From any thread.
+    void look_for_room();
+
+    /// Has one idle server closed, the one that was used least recently on its thread. False: there
+    /// is none, or somebody waits for it. From any thread.
+    bool close_one_idle();
 
     /// Closes this thread's idle servers, and gives up all logins. For stopping: nobody runs any
     /// more.
@@ -140,6 +158,11 @@ private:
     void maybe_connect(std::size_t thread);
     void sweep_everywhere();
     void begin_generation();  // REQUIRES: mutex_ held
+    void begin_login(std::size_t thread, std::uint64_t number);
+    void connect_ahead(std::size_t thread);
+    bool take_place();
+    void give_place_back();
+    std::uint32_t size_now() const;  // REQUIRES: mutex_ held
     void forget_login(std::uint64_t number);
     void on_connected(std::size_t thread, monotonic_ns began, connect_outcome outcome);
     void on_connect_failed(std::size_t thread, monotonic_ns began, const connect_failure& why);
@@ -156,6 +179,7 @@ private:
     const std::string database_;
     const connect_request how_;
     const std::vector<poller*> pollers_;
+    const std::vector<std::shared_ptr<allowance>> allowances_;
 
     // Each shelf is touched by its own thread only; its count is read by all.
     std::vector<std::unique_ptr<idle_shelf>> shelves_;
@@ -171,6 +195,7 @@ private:
     std::shared_ptr<const std::uint64_t> cohort_ = std::make_shared<const std::uint64_t>(0);
     std::vector<std::weak_ptr<const std::uint64_t>> former_cohorts_;
     std::uint64_t next_number_ = 1;
+    monotonic_ns ahead_not_before_ = 0;  // min_size is not tried for again too soon after a failure
     std::deque<waiter> waiters_;
     std::shared_ptr<const greeting> welcome_;
     auth::scram_keys_ptr keys_;

@@ -8,6 +8,7 @@
 
 #include <chrono>
 #include <cstdint>
+#include <optional>
 #include <string>
 
 namespace postern::pool {
@@ -50,7 +51,10 @@ struct credentials {
 };
 
 struct settings {
-    std::uint32_t size = 20;  ///< servers of one pool (database and user) in the whole process
+    std::uint32_t size = 20;     ///< servers of one pool (database and user) in the whole process
+    std::uint32_t min_size = 0;  ///< kept connected once the pool has been used
+    std::uint32_t reserve_size = 0;  ///< servers beyond `size`, for who has waited reserve_timeout
+    std::chrono::milliseconds reserve_timeout{5000};
     pool_mode mode = pool_mode::transaction;
     std::chrono::milliseconds connect_timeout{5000};
     std::chrono::milliseconds wait_timeout{30000};   ///< a client's wait for a server
@@ -58,5 +62,18 @@ struct settings {
     std::chrono::milliseconds lifetime{3600000};     ///< a server older than this is not lent again
     std::uint32_t prepared_statements_max = 200;     ///< kept on one server, least recently used go
 };
+
+/// What one user's pools are given instead of what their database says.
+struct overrides {
+    std::optional<std::uint32_t> size;
+    std::optional<std::uint32_t> min_size;
+    std::optional<std::uint32_t> reserve_size;
+    std::optional<std::chrono::milliseconds> reserve_timeout;
+    std::optional<std::chrono::milliseconds> wait_timeout;
+    std::optional<pool_mode> mode;
+};
+
+/// `base` with what `own` says in its place.
+settings with(settings base, const overrides& own);
 
 }  // namespace postern::pool

@@ -59,7 +59,7 @@ bool session::have_server() {
         wait_ticket_);
     wait_began_ = postern::now();
     waiting_for_ = "server";
-    start_wait_timer(database_->pool.wait_timeout, &session::on_wait_expired);
+    start_wait_timer(pool_->how().limits.wait_timeout, &session::on_wait_expired);
     return false;
 }
 
@@ -215,6 +215,7 @@ void session::begin_running() {
     running_->started_at = pending_.started_at;
     running_->is_query = front_.is_query;
     running_->sent_at = std::max(pending_.started_at, pending_.granted_at);
+    running_->cancelled_at = 0;
     if (running_->from_idle) transaction_began_ = running_->sent_at;
     running_->reads = std::max(running_->reads, reading_);
     for (const auto& one : front_.executions) {

@@ -1,5 +1,7 @@
 #include "session/limits.hpp"
 
+#include <fmt/format.h>
+
 #include <algorithm>
 #include <vector>
 
@@ -52,6 +54,14 @@ milliseconds sweep_interval(const settings& configuration) {
     for (const auto limit : all_limits(configuration)) {
         if (limit.count() > 0) interval = std::min(interval, limit / 10);
     }
+    const auto of_queue = [&](const pool::settings& one) {
+        if (one.reserve_size > 0) interval = std::min(interval, one.reserve_timeout / 10);
+    };
+    for (const auto& where : configuration.databases) {
+        of_queue(where.pool);
+        for (const auto& [unused, who] : configuration.users)
+            of_queue(pool::with(where.pool, who.pool));
+    }
     return std::max(interval, shortest);
 }
 
@@ -59,6 +69,26 @@ bool limits_time(const settings& configuration) {
     return std::ranges::any_of(all_limits(configuration), [](milliseconds limit) {
         return limit.count() > 0;
     });
+}
+
+std::optional<std::string> client_counts::admit(const database& where, const user& who) {
+    const std::scoped_lock lock{mutex_};
+    auto& at_database = of_databases_[where.name];
+    auto& of_user = of_users_[who.name];
+    if (where.clients_max != 0 && at_database >= where.clients_max)
+        return fmt::format("too many connections for database \"{}\"", where.name);
+    if (who.clients_max != 0 && of_user >= who.clients_max)
+        return fmt::format("too many connections for role \"{}\"", who.name);
+    ++at_database;
+    ++of_user;
+    return std::nullopt;
+}
+
+void client_counts::leave(const std::string& database, const std::string& user) {
+    const std::scoped_lock lock{mutex_};
+    --of_databases_[database];
+    // Users come and go; databases stay.
+    if (const auto found = of_users_.find(user); --found->second == 0) of_users_.erase(found);
 }
 
 }  // namespace postern::session

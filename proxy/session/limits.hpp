@@ -5,7 +5,11 @@
 #include "session/settings.hpp"
 
 #include <chrono>
+#include <cstdint>
+#include <mutex>
+#include <optional>
 #include <string>
+#include <unordered_map>
 
 namespace postern::session {
 
@@ -21,5 +25,19 @@ std::chrono::milliseconds sweep_interval(const settings& configuration);
 
 /// Whether any client's time is limited at all.
 bool limits_time(const settings& configuration);
+
+/// How many clients are logged in, by database and by user. Thread-safe.
+class client_counts {
+public:
+    /// Counts one more, or says why not, in PostgreSQL's words. 0: no limit.
+    std::optional<std::string> admit(const database& where, const user& who);
+    /// One that was admitted has gone.
+    void leave(const std::string& database, const std::string& user);
+
+private:
+    std::mutex mutex_;
+    std::unordered_map<std::string, std::uint32_t> of_databases_;  // guarded by mutex_
+    std::unordered_map<std::string, std::uint32_t> of_users_;      // guarded by mutex_
+};
 
 }  // namespace postern::session

@@ -287,6 +287,8 @@ void proxy_server::sweep(worker& home) {
     timer.async_wait([this, &home](const boost::system::error_code& error) {
         if (error) return;
         home.check_timeouts();
+        for (const auto& one : shared_.pools())
+            one->look_at_queue(home.number);
         auto& due = timers_[home.number]->pools_due;
         if (now() >= due) {
             due = now() + std::chrono::nanoseconds{std::chrono::seconds{1}}.count();

@@ -863,7 +863,7 @@ void session::release_server() {
         pins_.any())
         return;
     if (server_->cancels->load() != 0) return;
-    if (database_->pool.mode == pool::pool_mode::session && phase_ != phase::closing &&
+    if (pool_->how().limits.mode == pool::pool_mode::session && phase_ != phase::closing &&
         phase_ != phase::welcoming)
         return;
     const bool mid_message = relay_rest_ != 0 || copy_rest_ != 0;

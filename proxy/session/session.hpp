@@ -565,6 +565,7 @@ private:
     context context_;
     std::unordered_map<std::string, prepared_ptr, string_hasher, std::equal_to<>> statements_;
     prepared_ptr unnamed_;
+    bool is_counted_ = false;             // in client_counts
     std::unordered_map<std::string, prepared_ptr, string_hasher, std::equal_to<>> portals_;
     identity::claims_ptr claims_;
     plan_context_ptr plan_context_;

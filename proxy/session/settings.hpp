@@ -55,6 +55,9 @@ struct user {
     std::string upstream_password;  ///< how the pool logs in at PostgreSQL as this user; empty: by
                                     ///< what the client has proven, or trust
     timeout_overrides timeouts = {};
+    pool::overrides pool = {};
+    std::uint32_t clients_max = 0;  ///< of this user, at all databases; 0: as many as there may be
+    std::uint32_t servers_max = 0;  ///< likewise, of his pools together
     std::optional<std::chrono::sys_seconds> valid_until =
         {};  ///< of the password; absent: for ever
 };
@@ -68,6 +71,8 @@ struct database {
     pool::credentials service;
     std::uint32_t number = 0;  ///< unique in the process; part of tags and keys
     client_timeouts timeouts = {};
+    std::uint32_t clients_max = 0;  ///< of all its users; 0: as many as there may be
+    std::uint32_t servers_max = 0;  ///< likewise, of its pools together
 };
 
 enum class rls_mode : std::uint8_t { optional, required };

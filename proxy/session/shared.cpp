@@ -77,10 +77,25 @@ pool::pool_ptr shared_state::pool_of(const database& where, const user& who) {
         std::vector<pool::poller*> pollers;
         for (const auto& one : workers)
             pollers.push_back(&one->events);
+        std::vector<std::shared_ptr<pool::allowance>> allowances;
+        const auto allow = [&](auto& known, const std::string& name, std::uint32_t servers_max) {
+            if (servers_max == 0) return;
+            auto& one = known[name];
+            if (one == nullptr) one = std::make_shared<pool::allowance>(servers_max);
+            allowances.push_back(one);
+        };
+        allow(allowances_of_databases_, where.name, where.servers_max);
+        allow(allowances_of_users_, who.name, who.servers_max);
         found = std::make_shared<pool::pool>(
             where.name,
-            pool::connect_request{where.server, {who.name, who.upstream_password}, where.pool},
-            std::move(pollers));
+            pool::connect_request{
+                where.server,
+                {who.name, who.upstream_password},
+                pool::with(where.pool, who.pool)},
+            std::move(pollers),
+            allowances);
+        for (const auto& one : allowances)
+            one->join(found);
         // Other defaults, or another start of the server: what was cached may never have been true
         // there.
         found->on_changed = [this, name = where.name](const pool::pool::greeting&) {

@@ -12,6 +12,7 @@
 #include "pool/pool.hpp"
 #include "session/admission.hpp"
 #include "session/console_reply.hpp"
+#include "session/limits.hpp"
 #include "session/settings.hpp"
 
 #include <atomic>
@@ -89,6 +90,7 @@ struct shared_state {
     cache::near_store near;
     cache::flight_table flights;
     cancel_registry cancels;
+    client_counts clients_by_name;
     const std::optional<cache::redis_settings> redis;
     const std::string
         start_token;  ///< random, of this process: what an earlier one stored is not found
@@ -109,6 +111,9 @@ private:
     settings_ptr settings_;
     std::atomic<std::uint64_t> settings_epoch_{1};
     std::map<std::pair<std::string, std::string>, pool::pool_ptr> pools_;
+    // Of those that have a limit; made with their first pool.
+    std::map<std::string, std::shared_ptr<pool::allowance>> allowances_of_databases_;
+    std::map<std::string, std::shared_ptr<pool::allowance>> allowances_of_users_;
 };
 
 }  // namespace postern::session

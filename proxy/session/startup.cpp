@@ -470,6 +470,11 @@ void session::authenticated() {
         return end();
     }
     traffic_ = &worker_.traffics[database_->name];
+    if (const auto refused = worker_.shared.clients_by_name.admit(*database_, user_record_)) {
+        fail_client("FATAL", "53300", *refused);
+        return end();
+    }
+    is_counted_ = true;
     pool_ = worker_.shared.pool_of(*database_, user_record_);
     // Nobody need write a password down: what this client has proven logs in at PostgreSQL too.
     if (proven_keys_ && user_record_.upstream_password.empty())

@@ -51,3 +51,21 @@ TEST_CASE("time-outs are looked for at a tenth of the shortest, between 10 ms an
     all.users.at("u").timeouts.transaction = 20ms;
     CHECK(sweep_interval(all) == 10ms);
 }
+
+TEST_CASE("clients are counted by database and by user, and refused in PostgreSQL's words") {
+    client_counts counts;
+    database where;
+    where.name = "d";
+    where.clients_max = 2;
+    user first;
+    first.name = "first";
+    first.clients_max = 1;
+    user second;
+    second.name = "second";
+    CHECK_FALSE(counts.admit(where, first));
+    CHECK(counts.admit(where, first) == "too many connections for role \"first\"");
+    CHECK_FALSE(counts.admit(where, second));
+    CHECK(counts.admit(where, second) == "too many connections for database \"d\"");
+    counts.leave("d", "first");
+    CHECK_FALSE(counts.admit(where, first));
+}
