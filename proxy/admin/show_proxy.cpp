@@ -11,7 +11,12 @@ namespace postern::admin {
 namespace {
 
 std::string name(pool::pool_mode mode) {
-    return mode == pool::pool_mode::session ? "session" : "transaction";
+    switch (mode) {
+    case pool::pool_mode::session: return "session";
+    case pool::pool_mode::statement: return "statement";
+    case pool::pool_mode::transaction: break;
+    }
+    return "transaction";
 }
 
 }  // namespace

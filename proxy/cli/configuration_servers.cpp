@@ -50,7 +50,8 @@ void read_pool(section& from, pool::settings& into) {
         "mode",
         into.mode,
         {{"transaction", pool::pool_mode::transaction},
-         {"session", pool::pool_mode::session}});
+         {"session", pool::pool_mode::session},
+         {"statement", pool::pool_mode::statement}});
     if (into.min_size > into.size)
         from.refuse("min_size", fmt::format("is above size, which is {}", into.size));
     from.duration("connect_timeout", into.connect_timeout, 1ms, 1h);
@@ -167,7 +168,8 @@ void read_overrides(section& from, pool::overrides& into) {
         "mode",
         mode,
         {{"transaction", pool::pool_mode::transaction},
-         {"session", pool::pool_mode::session}});
+         {"session", pool::pool_mode::session},
+         {"statement", pool::pool_mode::statement}});
     if (from.has("mode")) into.mode = mode;
 }
 

@@ -31,7 +31,9 @@ struct upstream_tls {
     channel_binding binding = channel_binding::prefer;
 };
 
-enum class pool_mode : std::uint8_t { transaction, session };
+/// How long a server is lent: for one transaction, until the client leaves, or for one statement
+/// (transaction blocks are refused then).
+enum class pool_mode : std::uint8_t { transaction, session, statement };
 
 /// Where a database's servers are.
 struct upstream {

@@ -50,6 +50,12 @@ bool changes_settings(const sql::text_facts& facts) {
     });
 }
 
+bool begins_block(const execution& one) {
+    return std::ranges::any_of(
+        one.plan->analysis->facts->statements,
+        [](const sql::statement_facts& facts) { return facts.kind == sql::statement_kind::begin; });
+}
+
 }  // namespace
 
 bool session::may_answer_locally() const {
@@ -140,6 +146,9 @@ session::step session::answer_locally(bool& answered) {
 /// What this client may not do, whatever PostgreSQL would say.
 std::optional<session::refused> session::refusal() {
     refresh_claims();
+    if (pool_->how().limits.mode == pool::pool_mode::statement &&
+        std::ranges::any_of(front_.executions, begins_block))
+        return refused{"0A000", std::string{no_blocks}};
     const bool several = front_.executions.size() +
                              (front_.is_query && !front_.executions.empty()
                                   ? front_.executions[0].plan->footprints.size() - 1

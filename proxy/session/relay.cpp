@@ -541,6 +541,7 @@ void session::settle(wire::transaction_status status) {
     reading_ = reading::plain;  // the server has announced what it has been told
     const bool was_clean = transaction_clean_ || place_ == transaction_place::none;
     apply_effects();
+    if (discarding_ && !request.saw_error) server_->worn = pool::no_settings();
     if (ends) {
         // What its statements ended has been seen to; this is the end of what is left.
         const bool undone = request.saw_error ||
@@ -859,12 +860,17 @@ void session::apply_setting(const sql::setting_change& change) {
 /// Gives the server back when it is provably in step and nothing of the session is on it.
 void session::release_server() {
     if (!ran_blind_.empty()) return reconsider_pins();
+    if (server_ && !running_ && phase_ == phase::ready && place_ != transaction_place::none &&
+        pool_->how().limits.mode == pool::pool_mode::statement) {
+        // A text that could not be read has begun a transaction, or left one.
+        return farewell("0A000", no_blocks);
+    }
     if (!server_ || running_ || dressing_ || place_ != transaction_place::none || in_extended_ ||
         pins_.any())
         return;
     if (server_->cancels->load() != 0) return;
-    if (pool_->how().limits.mode == pool::pool_mode::session && phase_ != phase::closing &&
-        phase_ != phase::welcoming)
+    if (pool_->how().limits.mode == pool::pool_mode::session &&
+        (phase_ == phase::closing ? must_discard() : phase_ != phase::welcoming))
         return;
     const bool mid_message = relay_rest_ != 0 || copy_rest_ != 0;
     if (!server_->inbox.empty() || !server_->outbox.empty() || mid_message ||
@@ -1014,6 +1020,30 @@ bool session::open_batch_leaves_traces() const {
     });
 }
 
+/// In session mode a client may have left what nobody looks for: sequences' last values, plans.
+bool session::must_discard() const {
+    return !discarding_ && pool_->how().limits.mode == pool::pool_mode::session && pins_.none() &&
+           ran_blind_.empty() && !in_extended_ && place_ == transaction_place::none &&
+           server_->worn != nullptr;
+}
+
+/// Until it is done the server is not known to be fit for others.
+void session::discard() {
+    discarding_ = true;
+    server_->worn = nullptr;
+    server_->prepared.clear();
+    server_->unnamed.reset();
+    server_->identity_prepared = false;
+    start_running();
+    running_->started_at = postern::now();
+    std::string out;
+    wire::write_query(out, "DISCARD ALL");
+    expect(kind::query, fate::swallow);
+    resynchronising_ = true;
+    start_wait_timer(std::chrono::seconds{10}, &session::server_lost);
+    send_to_server(out);
+}
+
 /// The client is leaving or gone: what it left on the server is ended, so that the server can be
 /// lent again; what can't be ended in time closes it.
 void session::resynchronise() {
@@ -1050,6 +1080,7 @@ void session::resynchronise() {
         return resynchronise();
     }
     std::string out;
+    if (must_discard()) return discard();
     if (in_extended_) {
         compose_abort(out);
     } else if (place_ == transaction_place::open || place_ == transaction_place::failed) {

@@ -205,6 +205,10 @@ struct front_request {
 /// What a session waits for while a cancel request of Postern's own is under way to its server.
 inline constexpr const char* waits_for_cancel = "cancel";
 
+/// PgBouncer's words.
+inline constexpr std::string_view no_blocks =
+    "transaction blocks not allowed in statement pooling mode";
+
 class session final : public std::enable_shared_from_this<session> {
 public:
     session(worker& home, int client_fd, std::string address, std::uint64_t id);
@@ -506,6 +510,8 @@ private:
     void enter_copy_in();
     std::size_t consume_copy_in(std::string_view bytes);
     void resynchronise();
+    bool must_discard() const;
+    void discard();
 
     // console.cpp
     enum class console_answer : std::uint8_t { query, description, rows };
@@ -559,13 +565,13 @@ private:
     settings_ptr timeouts_of_;            // the configuration that timeouts_ was taken from
     monotonic_ns active_at_ = 0;          // the last request's begin or end
     monotonic_ns transaction_began_ = 0;  // of an implicit one too; while there is one
+    bool is_counted_ = false;             // in client_counts
     bool cancelling_ = false;  // our own cancel request is under way: it must not hit what follows
 
     // What it has set.
     context context_;
     std::unordered_map<std::string, prepared_ptr, string_hasher, std::equal_to<>> statements_;
     prepared_ptr unnamed_;
-    bool is_counted_ = false;             // in client_counts
     std::unordered_map<std::string, prepared_ptr, string_hasher, std::equal_to<>> portals_;
     identity::claims_ptr claims_;
     plan_context_ptr plan_context_;
@@ -613,9 +619,10 @@ private:
     bool dressing_ = false;
     bool dressing_ready_ = false;
     bool resynchronising_ = false;
-    bool fatal_seen_ = false;     // PostgreSQL has said goodbye; the end of the connection follows
-    std::string dressing_error_;  // the server's ErrorResponse to it
-    bool in_extended_ = false;    // a Flush was forwarded: the server's batch is open until Sync
+    bool discarding_ = false;  // DISCARD ALL was sent, for the session's mode is to leave nothing
+    bool fatal_seen_ = false;  // PostgreSQL has said goodbye; the end of the connection follows
+    std::string dressing_error_;    // the server's ErrorResponse to it
+    bool in_extended_ = false;      // a Flush was forwarded: the server's batch is open until Sync
     bool skip_until_sync_ = false;  // the open batch failed: client messages are dropped until Sync
     bool copy_in_ = false;          // the server takes CopyData
     bool copy_extended_ = false;    // within the extended protocol

@@ -26,9 +26,11 @@ DATABASES = {
     "few": {"limits": {"clients": 2}},
     "shared": {"pool": {"size": 2}, "limits": {"servers": 2}},
     "narrow": {"pool": {"size": 2}},
+    "statements": {"pool": {"mode": "statement", "size": 1}},
+    "sessions": {"pool": {"mode": "session", "size": 1}},
 }
 USERS = {
-    "bob": {"pool": {"mode": "session", "size": 1}, "valid_until": "infinity"},
+    "bob": {"pool": {"mode": "statement", "size": 1}, "valid_until": "infinity"},
     "carol": {"limits": {"servers": 1}},
     "trust_user": {"limits": {"clients": 1}},
     "late": {"auth": "scram", "password": "right", "valid_until": "2001-01-01 00:00:00+00"},
@@ -188,6 +190,56 @@ def test_a_users_servers_are_limited_over_all_his_pools(world):
                        for state in ("sv_active", "sv_idle", "sv_login")) <= 1
 
 
+# --- modes ---
+
+
+@pytest.mark.parametrize("text", ["begin", "start transaction read only", "begin; select 1; commit"])
+def test_statement_mode_refuses_transaction_blocks_and_goes_on(world, text):
+    with login(world, "statements") as client:
+        for answer in client.query(text), client.prepared(text.split(";")[0]):
+            assert answer.code == "0A000"
+            assert answer.error["M"] == "transaction blocks not allowed in statement pooling mode"
+        assert client.status == "I"
+        assert client.value("select 1") == "1"
+
+
+def test_statement_mode_lends_its_server_for_one_statement(world):
+    with login(world, "statements") as first, login(world, "statements") as second:
+        pid = first.value("select pg_backend_pid()")
+        first.run("set work_mem = '9MB'")
+        assert second.value("select pg_backend_pid()") == pid
+        assert first.value("show work_mem") == "9MB"
+        assert second.value("show work_mem") != "9MB"
+
+
+def test_a_users_own_mode_comes_before_his_databases(world):
+    with login(world, "queue", "bob") as client:
+        assert client.query("begin").code == "0A000"
+    with login(world, "queue", "alice") as client:
+        client.run("begin", "select 1", "commit")
+
+
+def test_session_mode_keeps_the_server_until_its_client_leaves(world):
+    first = login(world, "sessions")
+    with login(world, "sessions") as second:
+        pid = first.value("select pg_backend_pid()")
+        first.run("select nextval('s')")
+        second.send(query("select pg_backend_pid()"))
+        eventually(lambda: waiting(world, "sessions") == 1, "the second's waiting")
+        assert first.value("select pg_backend_pid()") == pid
+        first.close()
+        assert Answer(second.until("Z")).rows == [(pid,)]
+        # And nothing of the first is left on it.
+        assert second.query("select lastval()").code == "55000"
+
+
+def test_session_mode_closes_a_server_that_carries_more_than_can_be_discarded(world):
+    with login(world, "sessions") as first:
+        first.run("create temp table mine(a int)", "begin", "insert into mine values (1)")
+    with login(world, "sessions") as second:
+        assert second.query("select * from mine").code == "42P01"
+
+
 # --- passwords that end ---
 
 
@@ -233,5 +285,7 @@ def test_show_databases_and_users_tell_what_is_configured(world):
     assert reserved["reserve_pool"] == "1"
     (shared,) = shown(world, "databases", name="shared")
     assert shared["max_connections"] == "2"
+    (statements,) = shown(world, "databases", name="statements")
+    assert statements["pool_mode"] == "statement"
     (bob,) = shown(world, "users", name="bob")
-    assert bob["pool_mode"] == "session"
+    assert bob["pool_mode"] == "statement"

@@ -275,6 +275,92 @@ functions:
     CHECK(set.functions[0].cacheable);
 }
 
+TEST_CASE("limits and pools of databases and users come before those of all") {
+    const auto all = load_below(R"(
+limits: {query_timeout: 1min, client_idle_timeout: 1h}
+pool: {size: 9, min_size: 2, reserve_size: 3, reserve_timeout: 100ms}
+)");
+    const auto& where = all.session.databases[0];
+    CHECK(where.timeouts.query == 1min);
+    CHECK(where.timeouts.client_idle == 1h);
+    CHECK(where.timeouts.transaction == 0s);
+    CHECK(where.pool.min_size == 2);
+    CHECK(where.pool.reserve_size == 3);
+    CHECK(where.pool.reserve_timeout == 100ms);
+    CHECK(where.clients_max == 0);
+
+    const scratch_folder folder;
+    const auto loaded = load_configuration(folder.write("p.yaml", R"(
+listen: [{address: 127.0.0.1}]
+limits: {query_timeout: 1min, transaction_timeout: 2min}
+databases:
+  d:
+    service: {user: postern}
+    limits: {query_timeout: 0s, clients: 5, servers: 6}
+users:
+  u:
+    password: secret
+    valid_until: 2030-01-31 12:00:00+00
+    limits: {transaction_timeout: 3s, clients: 7, servers: 8}
+    pool: {mode: statement, size: 1}
+)"));
+    REQUIRE_MESSAGE(loaded.has_value(), loaded.error().message);
+    const auto& database = loaded->session.databases[0];
+    CHECK(database.timeouts.query == 0s);
+    CHECK(database.timeouts.transaction == 2min);
+    CHECK(database.clients_max == 5);
+    CHECK(database.servers_max == 6);
+    const auto& user = loaded->session.users.at("u");
+    CHECK(user.valid_until.has_value());
+    CHECK(user.timeouts.transaction == 3s);
+    CHECK_FALSE(user.timeouts.query.has_value());
+    CHECK(user.clients_max == 7);
+    CHECK(user.servers_max == 8);
+    CHECK(user.pool.mode == pool::pool_mode::statement);
+    CHECK(user.pool.size == 1);
+    CHECK_FALSE(user.pool.wait_timeout.has_value());
+}
+
+TEST_CASE("limits and sizes of pools that make no sense are refused") {
+    const std::vector<refused> table{
+        {"pool: {size: 3, min_size: 4}", "p.yaml:5:27: pool.min_size is above size, which is 3"},
+        {"pool: {reserve_timeout: 2h}",
+         "p.yaml:5:25: pool.reserve_timeout must be a duration from 0s to 1h, such as 20ms, 5s or "
+         "10min, not \"2h\""},
+        {"limits: {query_timeout: 5}",
+         "p.yaml:5:25: limits.query_timeout must be a duration from 0s to 7d, such as 20ms, 5s or "
+         "10min, not \"5\""},
+        {"limits: {servers: 5}",
+         "p.yaml:5:10: limits.servers is not a key; known here: clients, client_idle_timeout, "
+         "drain_timeout, idle_transaction_timeout, login_timeout, query_timeout, statement_size, "
+         "transaction_timeout"},
+    };
+    for (const auto& [written, message] : table) {
+        CAPTURE(written);
+        CHECK(refusal_below(written) == message);
+    }
+}
+
+TEST_CASE("a user's limits are refused where they make no sense") {
+    const std::string before =
+        "listen: [{address: 127.0.0.1}]\n"
+        "databases: {d: {service: {user: postern}}}\n";
+    CHECK(
+        refusal(before + "users: {u: {password: x, valid_until: soon}}") ==
+        "p.yaml:3:39: users.u.valid_until must be a point in time such as 2030-01-31 12:00:00+00, "
+        "not \"soon\"");
+    CHECK(
+        refusal(before + "users: {u: {auth: trust, valid_until: 2030-01-31}}") ==
+        "p.yaml:3:39: users.u.valid_until is about the password, and auth: trust asks for none");
+    CHECK(
+        refusal(before + "users: {u: {password: x, limits: {clients: 0}}}") ==
+        "p.yaml:3:44: users.u.limits.clients must be a whole number from 1 to 1000000, not \"0\"");
+    CHECK(
+        refusal(before + "users: {u: {password: x, pool: {lifetime: 1h}}}") ==
+        "p.yaml:3:33: users.u.pool.lifetime is not a key; known here: min_size, mode, "
+        "reserve_size, reserve_timeout, size, wait_timeout");
+}
+
 TEST_CASE("what is wrong in postern.yaml is refused with its place and what was expected") {
     // `smallest` has four lines, so what is written here begins in line 5.
     const std::vector<refused> table{
@@ -286,8 +372,9 @@ TEST_CASE("what is wrong in postern.yaml is refused with its place and what was 
          "p.yaml:5:14: pool.size must be a whole number from 1 to 10000, not \"0\""},
         {"pool: {size: 5x}",
          "p.yaml:5:14: pool.size must be a whole number from 1 to 10000, not \"5x\""},
-        {"pool:\n  mode: statement",
-         "p.yaml:6:9: pool.mode must be one of transaction, session, not \"statement\""},
+        {"pool:\n  mode: sentence",
+         "p.yaml:6:9: pool.mode must be one of transaction, session, statement, not "
+         "\"sentence\""},
         {"pool: {siez: 3}", "p.yaml:5:8: pool.siez is not a key; did you mean \"size\"?"},
         {"log: {colour: red}", "p.yaml:5:7: log.colour is not a key; known here: format, level"},
         {"pool: {lifetime: 60}",
