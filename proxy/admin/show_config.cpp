@@ -85,6 +85,7 @@ session::console_reply show_config(const console_source& source) {
     add("limits.login_timeout", now.login_timeout, standard.login_timeout, "yes");
     add("limits.query_timeout", now.timeouts.query, standard.timeouts.query, "yes");
     add("limits.statement_size", now.statement_bytes_max, standard.statement_bytes_max, "yes");
+    add("limits.stop_delay", now.stop_delay, standard.stop_delay, "yes");
     add("limits.transaction_timeout",
         now.timeouts.transaction,
         standard.timeouts.transaction,

@@ -77,6 +77,7 @@ void read_limits(section& top, session::settings& into) {
     limits.number("clients", into.clients_max, 1, 1'000'000);
     limits.size("statement_size", into.statement_bytes_max, 64 << 10, 1 << 30);
     limits.duration("login_timeout", into.login_timeout, 1s, 1h);
+    limits.duration("stop_delay", into.stop_delay, 0s, 1h);
     limits.duration("drain_timeout", into.drain_timeout, 0s, 1h);
     read_timeouts(limits, into.timeouts);
 }

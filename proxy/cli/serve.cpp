@@ -5,6 +5,7 @@
 #include "base/log.hpp"
 #include "cli/commands.hpp"
 #include "cli/running_proxy.hpp"
+#include "cli/stopping.hpp"
 #include "session/proxy_server.hpp"
 
 #include <boost/asio/executor_work_guard.hpp>
@@ -40,50 +41,33 @@ void begin_stats_periods(boost::asio::steady_timer& timer, running_proxy& runnin
     });
 }
 
-/// SIGHUP reloads; SIGTERM ends after running transactions; SIGINT and SIGQUIT end at once.
-/// SHUTDOWN is like them.
+/// SIGHUP reloads; SIGTERM stops as balancers like it; SIGINT and SIGQUIT stop at once. A second
+/// one of these cuts short what the first waits for. SHUTDOWN is like them.
 class signals {
 public:
-    signals(boost::asio::io_context& io, session::proxy_server& proxy, running_proxy& running)
-        : io_{io}
-        , proxy_{proxy}
-        , running_{running}
-        , set_{io, SIGTERM, SIGINT, SIGQUIT}
-        , reload_{io, SIGHUP}
-        , look_{io} {
-        set_.async_wait([this](const boost::system::error_code& error, int number) {
-            if (!error) stop(number);
-        });
+    signals(boost::asio::io_context& io, running_proxy& running, stopper& stops)
+        : running_{running}
+        , stopper_{stops}
+        , stop_{io, SIGTERM, SIGINT, SIGQUIT}
+        , reload_{io, SIGHUP} {
+        wait_for_stop();
         wait_for_reload();
-        running.on_shut_down = [this](admin::shutdown_mode how) {
-            switch (how) {
-            case admin::shutdown_mode::at_once: return stop(SIGINT);
-            case admin::shutdown_mode::wait_for_servers: return stop(SIGTERM);
-            case admin::shutdown_mode::wait_for_clients:
-                proxy_.stop_accepting();
-                return wait_for_clients();
-            }
+        running.on_shut_down = [this, &io](admin::shutdown_mode how) {
+            // Afterwards, so that who has asked still hears that it is done.
+            boost::asio::post(io, [this, how] { stopper_.stop(how); });
         };
     }
-    int received() const noexcept { return received_; }
 
 private:
-    void stop(int as_signal) {
-        received_ = as_signal;
-        io_.stop();
-    }
-
-    /// Those on the console are not waited for.
-    void wait_for_clients() {
-        constexpr std::chrono::milliseconds interval{50};
-        const auto all = running_.clients();
-        const bool gone = std::ranges::all_of(all, [](const admin::peer& one) {
-            return one.database == admin::console_database;
-        });
-        if (gone) return stop(SIGINT);
-        look_.expires_after(interval);
-        look_.async_wait([this](const boost::system::error_code& error) {
-            if (!error) wait_for_clients();
+    void wait_for_stop() {
+        stop_.async_wait([this](const boost::system::error_code& error, int number) {
+            if (error) return;
+            if (number == SIGTERM) {
+                stopper_.announce();
+            } else {
+                stopper_.stop(admin::shutdown_mode::at_once);
+            }
+            wait_for_stop();
         });
     }
 
@@ -95,13 +79,10 @@ private:
         });
     }
 
-    boost::asio::io_context& io_;
-    session::proxy_server& proxy_;
     running_proxy& running_;
-    boost::asio::signal_set set_;
+    stopper& stopper_;
+    boost::asio::signal_set stop_;
     boost::asio::signal_set reload_;
-    boost::asio::steady_timer look_;
-    int received_ = 0;
 };
 
 }  // namespace
@@ -140,12 +121,12 @@ int serve(const configuration& settings) {
         }
         log::info("metrics on http://{}:{}/metrics", options.address, http->port());
     }
+    proxy.accept();
     print_listeners(proxy);
-    signals watched{io, proxy, running};
+    stopper stops{io, proxy};
+    const signals watched{io, running, stops};
     io.run();
-    log::info("stopping");
-    const bool gently = watched.received() == SIGTERM;
-    proxy.stop(gently ? proxy.shared().settings()->drain_timeout : std::chrono::milliseconds{0});
+    proxy.stop();
     http.reset();
     log::info("stopped");
     return 0;

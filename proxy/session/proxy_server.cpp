@@ -1,32 +1,30 @@
 #include "session/proxy_server.hpp"
 
-#include "base/clock.hpp"
 #include "base/log.hpp"
 #include "pool/poller.hpp"
 #include "session/session.hpp"
 
 #include <boost/asio/executor_work_guard.hpp>
-#include <boost/asio/ip/address.hpp>
 #include <boost/asio/post.hpp>
 #include <boost/asio/steady_timer.hpp>
 #include <fmt/format.h>
 
+#include <algorithm>
 #include <arpa/inet.h>
-#include <cerrno>
-#include <cstring>
+#include <fcntl.h>
 #include <future>
+#include <mutex>
 #include <netinet/in.h>
 #include <netinet/tcp.h>
 #include <sys/socket.h>
-#include <sys/stat.h>
-#include <sys/un.h>
 #include <unistd.h>
 
 namespace postern::session {
 
 namespace {
 
-constexpr int backlog = 1024;
+/// Of one socket: what may wait in its queue when it is closed.
+constexpr int backlog_max = 65536;
 
 std::string quoted(const std::string& value) {
     std::string out = "'";
@@ -46,77 +44,6 @@ std::string conninfo_of(const database& where) {
         quoted(where.service.user));
     if (!where.service.password.empty()) out += " password=" + quoted(where.service.password);
     return out;
-}
-
-/// A listening descriptor, or -1 with errno.
-int listen_tcp(const listener& where) {
-    boost::system::error_code error;
-    const auto address = boost::asio::ip::make_address(where.address, error);
-    if (error) {
-        errno = EADDRNOTAVAIL;
-        return -1;
-    }
-    const int family = address.is_v6() ? AF_INET6 : AF_INET;
-    const int fd = ::socket(family, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0);
-    const int on = 1;
-    setsockopt(fd, SOL_SOCKET, SO_REUSEADDR, &on, sizeof on);
-    int bound = -1;
-    if (address.is_v6()) {
-        sockaddr_in6 name{};
-        name.sin6_family = AF_INET6;
-        name.sin6_port = htons(where.port);
-        const auto bytes = address.to_v6().to_bytes();
-        std::memcpy(&name.sin6_addr, bytes.data(), bytes.size());
-        bound = ::bind(fd, reinterpret_cast<sockaddr*>(&name), sizeof name);
-    } else {
-        sockaddr_in name{};
-        name.sin_family = AF_INET;
-        name.sin_port = htons(where.port);
-        const auto bytes = address.to_v4().to_bytes();
-        std::memcpy(&name.sin_addr, bytes.data(), bytes.size());
-        bound = ::bind(fd, reinterpret_cast<sockaddr*>(&name), sizeof name);
-    }
-    if (bound == 0 && ::listen(fd, backlog) == 0) return fd;
-    const int why = errno;
-    ::close(fd);
-    errno = why;
-    return -1;
-}
-
-int listen_unix(const std::string& path) {
-    sockaddr_un name{};
-    name.sun_family = AF_UNIX;
-    if (path.size() >= sizeof name.sun_path) {
-        errno = ENAMETOOLONG;
-        return -1;
-    }
-    std::memcpy(name.sun_path, path.c_str(), path.size() + 1);
-    const int fd = ::socket(AF_UNIX, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0);
-    // A socket that nobody listens on any more is a leftover; one that answers is somebody's.
-    if (::connect(fd, reinterpret_cast<sockaddr*>(&name), sizeof name) == 0) {
-        ::close(fd);
-        errno = EADDRINUSE;
-        return -1;
-    }
-    ::unlink(path.c_str());
-    if (::bind(fd, reinterpret_cast<sockaddr*>(&name), sizeof name) == 0 &&
-        ::listen(fd, backlog) == 0) {
-        ::chmod(path.c_str(), 0777);  // as PostgreSQL's unix_socket_permissions by default
-        return fd;
-    }
-    const int why = errno;
-    ::close(fd);
-    errno = why;
-    return -1;
-}
-
-std::uint16_t port_of(int fd) {
-    sockaddr_storage name{};
-    socklen_t size = sizeof name;
-    getsockname(fd, reinterpret_cast<sockaddr*>(&name), &size);
-    return ntohs(
-        name.ss_family == AF_INET6 ? reinterpret_cast<sockaddr_in6*>(&name)->sin6_port
-                                   : reinterpret_cast<sockaddr_in*>(&name)->sin_port);
 }
 
 std::string peer_of(const sockaddr_storage& name) {
@@ -139,17 +66,17 @@ std::string peer_of(const sockaddr_storage& name) {
 /// One listening socket, accepted from on the first worker and dealt out to the one with the fewest
 /// clients: a kernel's hash over few connections leaves threads idle.
 struct proxy_server::acceptor final : pool::socket_handler {
-    acceptor(proxy_server& whose, pool::poller& where, int fd, std::string socket_path)
+    /// A channel owns what it polls, so it gets a descriptor of its own.
+    acceptor(proxy_server& whose, pool::poller& where, int fd)
         : owner{whose}
-        , link{where, fd, *this}
-        , path{std::move(socket_path)} {}
+        , link{where, ::fcntl(fd, F_DUPFD_CLOEXEC, 0), *this} {}
 
-    ~acceptor() {
-        if (!path.empty()) ::unlink(path.c_str());
-    }
+    void on_readable() override { (void)take(64); }
+    void on_writable() override {}
 
-    void on_readable() override {
-        for (int taken = 0; taken < 64; ++taken) {
+    /// Accepts up to `most` clients; how many there were.
+    int take(int most) {
+        for (int taken = 0; taken < most; ++taken) {
             sockaddr_storage name{};
             socklen_t size = sizeof name;
             const int fd = ::accept4(
@@ -157,15 +84,14 @@ struct proxy_server::acceptor final : pool::socket_handler {
                 reinterpret_cast<sockaddr*>(&name),
                 &size,
                 SOCK_NONBLOCK | SOCK_CLOEXEC);
-            if (fd < 0) return;
+            if (fd < 0) return taken;
             owner.deal_out(fd, peer_of(name));
         }
+        return most;
     }
-    void on_writable() override {}
 
     proxy_server& owner;
     pool::channel link;
-    std::string path;
 };
 
 struct proxy_server::timers {
@@ -194,13 +120,22 @@ proxy_server::proxy_server(
 }
 
 proxy_server::~proxy_server() {
-    stop(std::chrono::milliseconds{0});
+    stop();
 }
 
-outcome<void> proxy_server::start() {
+outcome<void> proxy_server::start(std::vector<listening_socket> handed) {
     for (const auto& where : shared_.settings()->listeners) {
-        auto made = listen(where);
-        if (!made) return made;
+        const auto same = std::ranges::find_if(handed, [&](const listening_socket& one) {
+            return one.configured().address == where.address && one.configured().port == where.port;
+        });
+        if (same != handed.end()) {
+            sockets_.push_back(std::move(*same));
+            handed.erase(same);
+            continue;
+        }
+        auto made = listening_socket::bind(where);
+        if (!made) return made.error();
+        sockets_.push_back(std::move(*made));
     }
     start_catalogs();
     for (auto& one : shared_.workers) {
@@ -210,35 +145,53 @@ outcome<void> proxy_server::start() {
     return boost::system::in_place_value;
 }
 
-outcome<void> proxy_server::listen(const listener& where) {
-    const bool local = where.address.starts_with('/');
-    const auto path = local ? fmt::format("{}/.s.PGSQL.{}", where.address, where.port)
-                            : std::string{};
-    const int fd = local ? listen_unix(path) : listen_tcp(where);
-    if (fd < 0) {
-        return failure{fmt::format(
-            "could not listen on {}: {}",
-            local ? path : fmt::format("{}:{}", where.address, where.port),
-            std::strerror(errno))};
+void proxy_server::accept() {
+    on_every_worker([this](worker& home) {
+        if (home.number != 0) return;
+        for (const auto& one : sockets_)
+            acceptors_.push_back(std::make_unique<acceptor>(*this, home.events, one.fd()));
+    });
+}
+
+std::vector<listener> proxy_server::listening() const {
+    std::vector<listener> out;
+    for (const auto& one : sockets_)
+        out.push_back(one.actual());
+    return out;
+}
+
+void proxy_server::stop_accepting(bool handed_over) {
+    shared_.stopping = true;
+    on_every_worker([&](worker& home) {
+        if (home.number != 0) return;
+        refuses_ = true;
+        for (const auto& one : acceptors_) {
+            if (!handed_over) (void)one->take(backlog_max);
+        }
+        acceptors_.clear();
+    });
+    for (auto& one : sockets_) {
+        if (handed_over) one.hand_over();
     }
-    auto actual = where;
-    if (!local) actual.port = port_of(fd);
-    listening_.push_back(actual);
-    acceptors_.push_back(
-        std::make_unique<acceptor>(*this, shared_.workers.front()->events, fd, path));
-    return boost::system::in_place_value;
+    sockets_.clear();
+}
+
+/// A client that is not taken: it has not been read from, so this is all that it will see.
+void proxy_server::turn_away(int fd, std::string_view sqlstate, std::string_view message) {
+    std::string out;
+    wire::write_error(out, "FATAL", sqlstate, message);
+    (void)::send(fd, out.data(), out.size(), MSG_DONTWAIT | MSG_NOSIGNAL);
+    // What it has sent stays unread otherwise, and the kernel would take the message back.
+    char unread[4096];
+    (void)::recv(fd, unread, sizeof unread, MSG_DONTWAIT);
+    ::close(fd);
 }
 
 void proxy_server::deal_out(int fd, std::string address) {
-    const auto limit = shared_.settings()->clients_max;
-    if (shared_.stopping || shared_.clients.load() >= limit) {
-        // PostgreSQL's own words; the client has not spoken yet, so this is all it will see.
-        std::string out;
-        wire::write_error(out, "FATAL", "53300", "sorry, too many clients already");
-        (void)::send(fd, out.data(), out.size(), MSG_DONTWAIT | MSG_NOSIGNAL);
-        ::close(fd);
-        return;
-    }
+    // PostgreSQL's own words.
+    if (refuses_) return turn_away(fd, "57P03", "the database system is shutting down");
+    if (shared_.clients.load() >= shared_.settings()->clients_max)
+        return turn_away(fd, "53300", "sorry, too many clients already");
     ++shared_.clients;
     const int on = 1;
     setsockopt(fd, IPPROTO_TCP, TCP_NODELAY, &on, sizeof on);  // fails on Unix sockets: no matter
@@ -319,6 +272,21 @@ void proxy_server::flush() {
     shared_.versions.bump_everything();
 }
 
+void proxy_server::bypass_cache() {
+    if (bypasses_++ != 0) return;
+    bypass_ = shared_.versions.raise_everything();
+    // A worker that has just found an answer sends it before it gets here.
+    on_every_worker([](worker&) {});
+}
+
+void proxy_server::believe_cache() {
+    if (--bypasses_ == 0) bypass_.commit();
+}
+
+bool proxy_server::writes_settled() const noexcept {
+    return shared_.versions.fences_standing() <= (bypasses_ != 0 ? 1U : 0U);
+}
+
 bool proxy_server::ready() const {
     for (const auto& [unused, one] : shared_.databases) {
         // A paused database's clients are let in, and wait.
@@ -342,23 +310,30 @@ void proxy_server::on_every_worker(const std::function<void(worker&)>& task) con
         one.wait();
 }
 
-void proxy_server::stop_accepting() {
-    on_every_worker([&](worker& home) {
-        if (home.number == 0) acceptors_.clear();
-    });
+void proxy_server::stop_sessions(bool at_once) {
+    shared_.stopping = true;
+    on_every_worker([at_once](worker& home) { home.stop_sessions(at_once); });
 }
 
-void proxy_server::stop(std::chrono::milliseconds limit) {
+proxy_server::client_counts proxy_server::clients() const {
+    std::mutex mutex;
+    client_counts out;
+    on_every_worker([&](worker& home) {
+        const auto own = home.count_clients();
+        const std::scoped_lock lock{mutex};
+        out.all += own.all;
+        out.on_console += own.on_console;
+        out.busy += own.busy;
+    });
+    return out;
+}
+
+void proxy_server::stop() {
     if (std::exchange(stopped_, true)) return;
     shared_.stopping = true;
     if (!threads_.empty()) {
-        stop_accepting();
-        on_every_worker([](worker& home) { home.stop_sessions(false); });
-        const auto deadline = now() + std::chrono::nanoseconds{limit}.count();
-        while (shared_.clients.load() != 0 && now() < deadline) {
-            std::this_thread::sleep_for(std::chrono::milliseconds{5});
-        }
-        on_every_worker([](worker& home) { home.stop_sessions(true); });
+        stop_accepting(false);
+        stop_sessions(true);
     }
     // Feeds first: what they report goes nowhere any more.
     for (auto& [unused, one] : shared_.databases) {

@@ -103,7 +103,13 @@ void session::on_client_readable() {
         in_.erase(0, used);
         shrink(in_);
     }
-    back_pressure();
+    end_if_stopping();
+}
+
+/// A resting point: a session that was told to stop may have become idle.
+void session::end_if_stopping() {
+    if (stopping_) stop(false);
+    if (!destroyed_) back_pressure();
 }
 
 /// Tells a client that has closed both sides from one that still reads: something harmless that may
@@ -149,8 +155,7 @@ void session::resume() {
     }
     if (busy()) return;
     if (half_closed_) return client_vanished();
-    if (stopping_ && place_ == transaction_place::none) return stop(false);
-    back_pressure();
+    end_if_stopping();
 }
 
 void session::back_pressure() {
@@ -161,7 +166,7 @@ void session::back_pressure() {
 }
 
 void session::send_to_client(std::string_view bytes) {
-    if (client_gone_ || farewell_said_ || bytes.empty()) return;
+    if (client_gone_ || said_farewell_ || bytes.empty()) return;
     metrics::add(metrics::counter::bytes_to_clients, bytes.size());
     traffic_->sent += bytes.size();
     if (out_.empty()) {
@@ -207,6 +212,7 @@ void session::fail_client(
     std::string out;
     wire::write_error(out, severity, sqlstate, message);
     send_to_client(out);
+    said_farewell_ |= severity == "FATAL";
 }
 
 void session::protocol_violation(std::string_view message) {
@@ -221,7 +227,7 @@ void session::protocol_violation(std::string_view message) {
 void session::farewell(std::string_view sqlstate, std::string_view message) {
     log::info("client {} {}: {}", id_, address_, message);
     fail_client("FATAL", sqlstate, message);
-    farewell_said_ = true;
+    said_farewell_ = true;
     if (!out_.empty()) return client_vanished();
     end();
 }
@@ -259,11 +265,21 @@ void session::destroy() {
     worker_.remove(id_);
 }
 
+bool session::is_busy() const noexcept {
+    return phase_ == phase::ready && (busy() || place_ != transaction_place::none || in_extended_ ||
+                                      pins_.any() || !in_.empty());
+}
+
 void session::stop(bool at_once) {
     stopping_ = true;
     if (phase_ == phase::closing) return;
-    if (!at_once && (busy() || place_ != transaction_place::none)) return;
-    fail_client("FATAL", "57P01", "terminating connection due to administrator command");
+    if (!at_once && (is_busy() || is_on_console())) return;
+    // PostgreSQL's words, for a session and for one that is not one yet.
+    if (phase_ == phase::ready || phase_ == phase::console) {
+        fail_client("FATAL", "57P01", "terminating connection due to administrator command");
+    } else {
+        fail_client("FATAL", "57P03", "the database system is shutting down");
+    }
     end();
 }
 

@@ -224,7 +224,8 @@ public:
     /// The catalog has been read: what ran without it may have done nothing to the session.
     void reconsider_pins();
 
-    /// The process stops: an idle session ends now; a busy one after its transaction, or now.
+    /// The process stops: an idle session ends now; a busy one once it is idle, or now. One on the
+    /// console stays until it is to end at once.
     void stop(bool at_once);
 
     /// KILL, KILL_CLIENT: it ends now, whatever it is doing.
@@ -243,6 +244,9 @@ public:
     overdue look_for_overdue(monotonic_ns at);
     /// Does what is to be done about it.
     void on_overdue(overdue what);
+    bool is_on_console() const noexcept { return phase_ == phase::console; }
+    /// In a transaction, within a request, or with something on a server that would be lost.
+    bool is_busy() const noexcept;
 
 private:
     enum class phase : std::uint8_t { startup, authenticating, welcoming, ready, console, closing };
@@ -291,6 +295,7 @@ private:
     /// has had a part: it is only disconnected.
     bool is_mid_row() const noexcept { return relay_rest_ > 0 && relay_forwards_; }
     void end();
+    void end_if_stopping();
     void client_vanished();
     void destroy();
     void back_pressure();
@@ -536,8 +541,8 @@ private:
     bool destroyed_ = false;
     bool consuming_ = false;
     bool stopping_ = false;
+    bool said_farewell_ = false;  // FATAL is the last that a client hears
     bool half_closed_ = false;    // the client will send nothing more, but may still read
-    bool farewell_said_ = false;  // it was told why it has to go: nothing may follow
 
     // Who it is. Set by startup and authentication.
     settings_ptr settings_;  // the configuration at login: databases, identity

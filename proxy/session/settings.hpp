@@ -108,6 +108,7 @@ struct settings {
     std::uint32_t clients_max = 10000;
     client_timeouts timeouts;  ///< of databases that say nothing else
     std::chrono::milliseconds login_timeout{30000};
+    std::chrono::milliseconds stop_delay{0};  ///< between /readyz failing and the listeners closing
     std::chrono::milliseconds drain_timeout{30000};
     std::size_t statement_bytes_max = std::size_t{1} << 30;  ///< of one client message kept whole
     unsigned threads = 0;                                    ///< 0: one for every two cores

@@ -58,7 +58,7 @@ void session::on_overdue(overdue what) {
     case overdue::query: return cancel_overdue();
     case overdue::cancel:
         fail_client("FATAL", "57014", "terminating connection due to statement timeout");
-        farewell_said_ = true;
+        said_farewell_ = true;
         return server_lost();
     case overdue::client_idle:
         return farewell("57P05", "terminating connection due to idle-session timeout");

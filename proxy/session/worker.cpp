@@ -3,6 +3,7 @@
 #include "session/limits.hpp"
 #include "session/session.hpp"
 
+#include <boost/asio/post.hpp>
 #include <fmt/format.h>
 
 #include <atomic>
@@ -210,6 +211,16 @@ std::vector<client_row> worker::clients() const {
     return rows;
 }
 
+worker::counts worker::count_clients() const {
+    counts out;
+    out.all = sessions_.size();
+    for (const auto& [unused, one] : sessions_) {
+        if (one->is_on_console()) ++out.on_console;
+        if (one->is_busy()) ++out.busy;
+    }
+    return out;
+}
+
 void worker::stop_sessions(bool at_once) {
     std::vector<std::shared_ptr<session>> all;
     for (const auto& [unused, one] : sessions_)
@@ -256,6 +267,23 @@ void worker::check_timeouts() {
     }
     for (const auto& [one, what] : found)
         one->on_overdue(what);
+}
+
+bool cancel_client(
+    shared_state& shared,
+    std::int32_t key,
+    std::string_view secret,
+    std::function<void()> done) {
+    const auto target = shared.cancels.find(key, secret);
+    if (!target) return false;
+    auto& there = *shared.workers[target->thread];
+    boost::asio::post(there.io, [&there, id = target->session, done = std::move(done)] {
+        auto* found = there.find(id);
+        if (found == nullptr) return done();
+        const auto keep_alive = found->shared_from_this();
+        found->cancel(done);
+    });
+    return true;
 }
 
 }  // namespace postern::session

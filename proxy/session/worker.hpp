@@ -14,6 +14,7 @@
 #include <atomic>
 #include <chrono>
 #include <cstdint>
+#include <functional>
 #include <map>
 #include <memory>
 #include <optional>
@@ -167,6 +168,12 @@ public:
     void check_timeouts();
     /// As the configuration in force wants it, see limits.hpp.
     std::chrono::milliseconds sweep_interval();
+    struct counts {
+        std::size_t all = 0;
+        std::size_t on_console = 0;  ///< of `all`: a stop waits for none of these
+        std::size_t busy = 0;        ///< of `all`: see session::is_busy()
+    };
+    counts count_clients() const;
     std::size_t session_count() const noexcept { return sessions_.size(); }
 
     static std::uint64_t next_session_id() noexcept;
@@ -193,5 +200,14 @@ private:
     std::size_t prepared_bytes_ = 0;  // of its materials
     std::unordered_map<std::uint64_t, std::shared_ptr<session>> sessions_;
 };
+
+/// Cancels what the client with this key runs; false: no client of this process has it. `done` is
+/// then called once, on the client's thread: PostgreSQL has been signalled, or there is nothing to
+/// signal. Thread-safe.
+bool cancel_client(
+    shared_state& shared,
+    std::int32_t key,
+    std::string_view secret,
+    std::function<void()> done);
 
 }  // namespace postern::session
