@@ -20,9 +20,10 @@ int main(int argc, char** argv) {
         return one;
     };
 
-    command("serve", "Run the proxy until SIGTERM")->callback([&] {
-        status = cli::serve_file(path);
-    });
+    bool takeover = false;
+    auto* const serve = command("serve", "Run the proxy until SIGTERM");
+    serve->add_flag("--takeover", takeover, "Take over from the process that runs");
+    serve->callback([&] { status = cli::serve_file(path, takeover); });
 
     auto* const check = command("check", "Read the configuration and say what is wrong with it");
     check->add_flag("--json", json, "One JSON object");

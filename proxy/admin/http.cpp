@@ -16,6 +16,7 @@
 #include <fmt/core.h>
 
 #include <list>
+#include <unistd.h>
 #include <utility>
 
 namespace postern::admin {
@@ -77,9 +78,11 @@ struct http_server::state : std::enable_shared_from_this<http_server::state> {
     const std::function<bool()> ready;
     std::uint16_t port = 0;
     bool stopping = false;
+    bool handed_over = false;
     std::list<beast::tcp_stream*> streams;  ///< each lives in its coroutine, which takes it out
 
     response respond(const http::request<http::string_body>& request) const;
+    void close_acceptor();
     static asio::awaitable<void> accept(std::shared_ptr<state> self);
     static asio::awaitable<void> serve(std::shared_ptr<state> self, tcp::socket socket);
 };
@@ -104,8 +107,15 @@ response http_server::state::respond(const http::request<http::string_body>& req
     return answer(http::status::not_found, "/metrics, /healthz and /readyz are here\n");
 }
 
+/// Released first: merely closed, a descriptor that another process listens on too would stay in
+/// our epoll.
+void http_server::state::close_acceptor() {
+    boost::system::error_code ignored;
+    if (acceptor.is_open()) ::close(acceptor.release(ignored));
+}
+
 asio::awaitable<void> http_server::state::accept(std::shared_ptr<state> self) {
-    while (!self->stopping) {
+    while (!self->stopping && !self->handed_over) {
         auto [error, socket] = co_await self->acceptor.async_accept(use_tuple);
         if (self->stopping || error == asio::error::operation_aborted) co_return;
         if (error) {
@@ -144,7 +154,7 @@ asio::awaitable<void> http_server::state::serve(std::shared_ptr<state> self, tcp
 
         const auto& request = parser.get();
         auto reply = malformed ? answer(status_of(failed), "") : self->respond(request);
-        keep_alive = !malformed && request.keep_alive();
+        keep_alive = !malformed && !self->handed_over && request.keep_alive();
         reply.keep_alive(keep_alive);
         reply.prepare_payload();
         // HEAD tells the length of what GET would bring, and brings nothing.
@@ -168,7 +178,7 @@ http_server::~http_server() {
     stop();
 }
 
-outcome<void> http_server::start() {
+outcome<void> http_server::start(int listening) {
     const auto& options = state_->options;
     const auto failed = [&](const boost::system::error_code& error) {
         return failure{fmt::format(
@@ -182,10 +192,14 @@ outcome<void> http_server::start() {
     if (error) return failed(error);
     const tcp::endpoint where{address, options.port};
     auto& acceptor = state_->acceptor;
-    acceptor.open(where.protocol(), error);
-    if (!error) acceptor.set_option(tcp::acceptor::reuse_address{true}, error);
-    if (!error) acceptor.bind(where, error);
-    if (!error) acceptor.listen(asio::socket_base::max_listen_connections, error);
+    if (listening >= 0) {
+        acceptor.assign(where.protocol(), listening, error);
+    } else {
+        acceptor.open(where.protocol(), error);
+        if (!error) acceptor.set_option(tcp::acceptor::reuse_address{true}, error);
+        if (!error) acceptor.bind(where, error);
+        if (!error) acceptor.listen(asio::socket_base::max_listen_connections, error);
+    }
     if (error) {
         boost::system::error_code ignored;
         acceptor.close(ignored);
@@ -196,14 +210,26 @@ outcome<void> http_server::start() {
     return {};
 }
 
+int http_server::listening_fd() const noexcept {
+    return state_->acceptor.is_open() ? state_->acceptor.native_handle() : -1;
+}
+
 std::uint16_t http_server::port() const noexcept {
     return state_->port;
 }
 
+void http_server::hand_over() {
+    state_->handed_over = true;
+    state_->close_acceptor();
+}
+
+bool http_server::idle() const noexcept {
+    return state_->streams.empty();
+}
+
 void http_server::stop() {
     if (std::exchange(state_->stopping, true)) return;
-    boost::system::error_code ignored;
-    state_->acceptor.close(ignored);
+    state_->close_acceptor();
     state_->pause.cancel();
     for (auto* stream : state_->streams)
         stream->close();

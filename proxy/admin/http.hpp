@@ -42,8 +42,19 @@ public:
     http_server(const http_server&) = delete;
     http_server& operator=(const http_server&) = delete;
 
-    /// Binds and begins to accept. A failure says what can't be listened on and why.
-    outcome<void> start();
+    /// Binds, or takes `listening`, which listens already, and begins to accept. A failure says
+    /// what can't be listened on and why.
+    outcome<void> start(int listening = -1);
+
+    /// The listening descriptor, to be handed to another process; -1 when it does not listen.
+    int listening_fd() const noexcept;
+
+    /// Another process listens on the same socket from now on: accepts no more. Who is connected is
+    /// answered once more.
+    void hand_over();
+
+    /// Whether nobody is connected.
+    bool idle() const noexcept;
 
     /// The port bound; 0 before start().
     std::uint16_t port() const noexcept;

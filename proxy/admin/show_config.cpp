@@ -86,6 +86,7 @@ session::console_reply show_config(const console_source& source) {
     add("limits.query_timeout", now.timeouts.query, standard.timeouts.query, "yes");
     add("limits.statement_size", now.statement_bytes_max, standard.statement_bytes_max, "yes");
     add("limits.stop_delay", now.stop_delay, standard.stop_delay, "yes");
+    add("limits.takeover_timeout", now.takeover_timeout, standard.takeover_timeout, "no");
     add("limits.transaction_timeout",
         now.timeouts.transaction,
         standard.timeouts.transaction,

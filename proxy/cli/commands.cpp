@@ -8,14 +8,14 @@
 
 namespace postern::cli {
 
-int serve_file(const std::string& path) {
+int serve_file(const std::string& path, bool takeover) {
     const auto loaded = load_configuration(path);
     if (loaded.has_error()) {
         fmt::print(stderr, "{}\n", loaded.error().message);
         return 1;
     }
     log::configure(loaded.value().log_level, loaded.value().log_json);
-    return serve(loaded.value());
+    return serve(loaded.value(), takeover);
 }
 
 int version() {

@@ -9,11 +9,12 @@
 
 namespace postern::cli {
 
-/// Runs the proxy until it is told to stop.
-int serve(const configuration& settings);
+/// Runs the proxy until it is told to stop. `takeover`: in place of the process that runs with the
+/// same runtime_dir, which serves on when this one can't.
+int serve(const configuration& settings, bool takeover);
 
 /// Reads the configuration as the server does, sets up the log, and serves.
-int serve_file(const std::string& path);
+int serve_file(const std::string& path, bool takeover);
 
 /// Reads the configuration as the server does and says what is wrong with it.
 int check(const std::string& path, bool json);

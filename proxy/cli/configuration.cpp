@@ -79,6 +79,7 @@ void read_limits(section& top, session::settings& into) {
     limits.duration("login_timeout", into.login_timeout, 1s, 1h);
     limits.duration("stop_delay", into.stop_delay, 0s, 1h);
     limits.duration("drain_timeout", into.drain_timeout, 0s, 1h);
+    limits.duration("takeover_timeout", into.takeover_timeout, 100ms, 1h);
     read_timeouts(limits, into.timeouts);
 }
 
@@ -91,6 +92,12 @@ void read_timeouts(section& limits, session::client_timeouts& into) {
 }
 
 void read_process(section& top, configuration& into) {
+    top.text("runtime_dir", into.runtime_dir);
+    if (!into.runtime_dir.empty() && !into.runtime_dir.starts_with('/')) {
+        top.refuse(
+            "runtime_dir",
+            fmt::format("must be a folder that begins with '/', not \"{}\"", into.runtime_dir));
+    }
     top.number("threads", into.session.threads, 0, 256);
     auto log = top.child("log");
     log.choice<log::level>(

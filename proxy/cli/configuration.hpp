@@ -31,6 +31,7 @@ struct configuration {
     std::chrono::milliseconds catalog_poll_interval{2000};
     log::level log_level = log::level::info;
     bool log_json = false;
+    std::string runtime_dir;  ///< where a successor finds this process; empty: nowhere
 };
 
 /// Reads both files. A failure's message is what the user sees, for example

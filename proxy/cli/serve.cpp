@@ -4,22 +4,24 @@
 #include "admin/http.hpp"
 #include "base/log.hpp"
 #include "cli/commands.hpp"
+#include "cli/handover.hpp"
 #include "cli/running_proxy.hpp"
 #include "cli/stopping.hpp"
 #include "session/proxy_server.hpp"
 
 #include <boost/asio/executor_work_guard.hpp>
 #include <boost/asio/io_context.hpp>
+#include <boost/asio/post.hpp>
 #include <boost/asio/signal_set.hpp>
 #include <boost/asio/steady_timer.hpp>
 #include <fmt/format.h>
 
-#include <algorithm>
 #include <csignal>
 #include <cstdio>
 #include <memory>
 #include <optional>
-#include <thread>
+#include <unistd.h>
+#include <utility>
 
 namespace postern::cli {
 
@@ -85,50 +87,129 @@ private:
     boost::asio::signal_set reload_;
 };
 
-}  // namespace
+/// The process and its parts, in the order in which they are made.
+class serving_process {
+public:
+    explicit serving_process(const configuration& settings)
+        : settings_{settings}
+        , proxy_{
+              std::make_shared<const session::settings>(settings.session),
+              settings.redis,
+              settings.catalog_poll_interval}
+        , running_{proxy_, settings.path}
+        , stops_{io_, proxy_} {
+        if (!settings.runtime_dir.empty()) handover_.emplace(io_, proxy_, settings.runtime_dir);
+        proxy_.shared().console = [this](auto request, auto done) {
+            console_.run(std::move(request), std::move(done));
+        };
+        begin_stats_periods(periods_, running_);
+    }
 
-int serve(const configuration& settings) {
-    std::signal(SIGPIPE, SIG_IGN);
-    session::proxy_server proxy{
-        std::make_shared<const session::settings>(settings.session),
-        settings.redis,
-        settings.catalog_poll_interval};
-    running_proxy running{proxy, settings.path};
+    outcome<void> start(bool takeover) {
+        auto begun = begin(takeover);
+        if (!begun) return begun.error();
+        auto& inherited = *begun;
+        if (handover_) {
+            proxy_.shared().relay_cancel =
+                [this](std::int32_t key, std::string secret, std::function<void()> done) {
+                    handover_->relay_cancel(key, std::move(secret), std::move(done));
+                };
+        }
+        if (auto done = proxy_.start(std::move(inherited.listeners)); !done) return done;
+        if (takeover) {
+            // Before HTTP: until then the other process says that it is ready.
+            if (auto done = handover_->await_ready(); !done) return done;
+        }
+        if (auto done = start_http(inherited.http); !done) return done;
+        if (takeover) {
+            if (auto done = handover_->take(); !done) return done;
+        }
+        proxy_.accept();
+        print_listeners(proxy_);
+        if (takeover) handover_->serving();
+        if (handover_) handover_->allow([this] { return http_to_offer(); }, [this] { give_up(); });
+        return boost::system::in_place_value;
+    }
 
+    void run() {
+        const signals watched{io_, running_, stops_};
+        io_.run();
+        proxy_.stop();
+        http_.reset();
+        log::info("stopped");
+        // It ends as it should, whatever else it is told now.
+        sigset_t all;
+        sigfillset(&all);
+        pthread_sigmask(SIG_BLOCK, &all, nullptr);
+    }
+
+private:
+    outcome<handover::inheritance> begin(bool takeover) {
+        if (!handover_) {
+            if (takeover) return failure{"serve --takeover needs runtime_dir in the configuration"};
+            return handover::inheritance{};
+        }
+        if (takeover) return handover_->ask();
+        if (auto done = handover_->listen(); !done) return done.error();
+        return handover::inheritance{};
+    }
+
+    outcome<void> start_http(const http_listener& inherited) {
+        const auto& admin = settings_.admin;
+        const bool same = inherited.fd >= 0 && inherited.address == admin.http_address &&
+                          inherited.port == admin.http_port;
+        if (inherited.fd >= 0 && !same) ::close(inherited.fd);
+        if (!admin.http_port) return boost::system::in_place_value;
+        admin::http_server::settings options;
+        options.address = admin.http_address;
+        options.port = *admin.http_port;
+        // Who asks just as another process takes over asks about this address, which is served.
+        http_.emplace(io_, options, running_, [this] { return proxy_.ready() || has_successor_; });
+        if (auto done = http_->start(same ? inherited.fd : -1); !done) return done;
+        log::info("metrics on http://{}:{}/metrics", options.address, http_->port());
+        return boost::system::in_place_value;
+    }
+
+    http_listener http_to_offer() const {
+        if (!http_) return {};
+        return {settings_.admin.http_address, *settings_.admin.http_port, http_->listening_fd()};
+    }
+
+    /// Another process serves.
+    void give_up() {
+        log::info("another process has taken over");
+        has_successor_ = true;
+        if (http_) http_->hand_over();
+        stops_.handed_over(
+            [this] { return handover_->predecessor_gone() && (!http_ || http_->idle()); });
+    }
+
+    const configuration& settings_;
+    session::proxy_server proxy_;
+    running_proxy running_;
     // Console and HTTP wait for workers; they have a thread of their own so that no worker ever
     // does.
-    boost::asio::io_context io{1};
-    const auto work = boost::asio::make_work_guard(io);
-    admin::console_queue console{io, running};
-    proxy.shared().console = [&console](auto request, auto done) {
-        console.run(std::move(request), std::move(done));
-    };
-    boost::asio::steady_timer periods{io};
-    begin_stats_periods(periods, running);
-    if (const auto started = proxy.start(); !started) {
+    boost::asio::io_context io_{1};
+    boost::asio::executor_work_guard<boost::asio::io_context::executor_type> work_{
+        boost::asio::make_work_guard(io_)};
+    admin::console_queue console_{io_, running_};
+    boost::asio::steady_timer periods_{io_};
+    stopper stops_;
+    std::optional<handover> handover_;
+    std::optional<admin::http_server> http_;
+    bool has_successor_ = false;
+};
+
+}  // namespace
+
+int serve(const configuration& settings, bool takeover) {
+    std::signal(SIGPIPE, SIG_IGN);
+    serving_process process{settings};
+    if (const auto started = process.start(takeover); !started) {
         fmt::print(stderr, "postern: {}\n", started.error().message);
         return 1;
     }
-    std::optional<admin::http_server> http;
-    if (settings.admin.http_port) {
-        admin::http_server::settings options;
-        options.address = settings.admin.http_address;
-        options.port = *settings.admin.http_port;
-        http.emplace(io, options, running, [&proxy] { return proxy.ready(); });
-        if (const auto started = http->start(); !started) {
-            fmt::print(stderr, "postern: {}\n", started.error().message);
-            return 1;
-        }
-        log::info("metrics on http://{}:{}/metrics", options.address, http->port());
-    }
-    proxy.accept();
-    print_listeners(proxy);
-    stopper stops{io, proxy};
-    const signals watched{io, running, stops};
-    io.run();
-    proxy.stop();
-    http.reset();
-    log::info("stopped");
+    process.run();
     return 0;
 }
 

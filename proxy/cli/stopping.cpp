@@ -58,9 +58,9 @@ struct stopper::state {
     phase now_in = phase::serving;
     monotonic_ns deadline = never;
     bool accepts = true;
-    bool looks = false;                      // the timer runs
-    bool patient = true;                     // nobody has asked for haste
-    std::function<bool()> predecessor_gone;  // set once the sockets are another's
+    bool looks = false;                 // the timer runs
+    bool patient = true;                // nobody has asked for haste
+    std::function<bool()> others_done;  // set once the sockets are another's
 };
 
 void stopper::state::announce() {
@@ -86,7 +86,8 @@ void stopper::state::wait(monotonic_ns until) {
         "stopping: waiting for {} clients to leave{}",
         clients_left(),
         until == never ? "" : ", at most " + words(proxy.shared().settings()->drain_timeout));
-    look();
+    // Not at once: what has just been accepted for HTTP is still on its way.
+    look_again();
 }
 
 void stopper::state::drain() {
@@ -114,7 +115,7 @@ void stopper::state::end() {
     }
     proxy.stop_sessions(true);
     // Who takes over believes nothing cached while a write of ours may still be under way.
-    if (predecessor_gone && patient) deadline = never;
+    if (others_done && patient) deadline = never;
     look();
 }
 
@@ -125,8 +126,7 @@ std::size_t stopper::state::clients_left() const {
 
 /// Whether nobody's statement can change the database any more.
 bool stopper::state::all_settled() const {
-    return proxy.clients().all == 0 && proxy.writes_settled() &&
-           (!predecessor_gone || predecessor_gone());
+    return proxy.clients().all == 0 && proxy.writes_settled() && (!others_done || others_done());
 }
 
 void stopper::state::look() {
@@ -196,12 +196,12 @@ void stopper::stop(shutdown_mode how) {
     }
 }
 
-void stopper::handed_over(std::function<bool()> predecessor_gone) {
-    if (stopping()) return;
+void stopper::handed_over(std::function<bool()> others_done) {
     auto& self = *state_;
-    self.predecessor_gone = std::move(predecessor_gone);
-    self.proxy.announce_stop();
     self.stop_accepting(true);
+    // A stop that has begun meanwhile goes on as it is.
+    if (stopping()) return;
+    self.others_done = std::move(others_done);
     self.wait(after(self.proxy.shared().settings()->drain_timeout));
 }
 

@@ -40,9 +40,9 @@ public:
     void stop(admin::shutdown_mode how);
 
     /// Another process has taken the listening sockets: clients may stay for limits.drain_timeout,
-    /// then they are drained. It ends once `predecessor_gone` says so and no statement of its
-    /// clients can change the database any more.
-    void handed_over(std::function<bool()> predecessor_gone);
+    /// then they are drained. It ends once `others_done` says so and no statement of its clients
+    /// can change the database any more.
+    void handed_over(std::function<bool()> others_done);
 
     /// Whether a stop is under way.
     bool stopping() const noexcept;

@@ -112,7 +112,11 @@ outcome<listening_socket> listening_socket::bind(const listener& where) {
 }
 
 listening_socket listening_socket::adopt(const listener& where, int fd) {
-    return {where, fd, path_of(where)};
+    return {where, fd, {}};
+}
+
+void listening_socket::own() {
+    path_ = path_of(configured_);
 }
 
 listening_socket::listening_socket(listening_socket&& other) noexcept

@@ -18,7 +18,8 @@ public:
     /// somebody else listens on is never shared.
     static outcome<listening_socket> bind(const listener& where);
 
-    /// Takes over a descriptor that listens already, as `where` was configured.
+    /// Takes over a descriptor that listens already, as `where` was configured. Its name stays
+    /// until own() has been called.
     static listening_socket adopt(const listener& where, int fd);
 
     listening_socket(listening_socket&& other) noexcept;
@@ -33,6 +34,8 @@ public:
     /// With the port that it has.
     listener actual() const;
 
+    /// Nobody else listens on it (any more): a Unix socket's name goes with it.
+    void own();
     /// Another process listens on the same socket from now on: its name stays.
     void hand_over() noexcept { path_.clear(); }
 

@@ -146,6 +146,8 @@ outcome<void> proxy_server::start(std::vector<listening_socket> handed) {
 }
 
 void proxy_server::accept() {
+    for (auto& one : sockets_)
+        one.own();
     on_every_worker([this](worker& home) {
         if (home.number != 0) return;
         for (const auto& one : sockets_)

@@ -110,6 +110,7 @@ struct settings {
     std::chrono::milliseconds login_timeout{30000};
     std::chrono::milliseconds stop_delay{0};  ///< between /readyz failing and the listeners closing
     std::chrono::milliseconds drain_timeout{30000};
+    std::chrono::milliseconds takeover_timeout{30000};       ///< for the catalog, see --takeover
     std::size_t statement_bytes_max = std::size_t{1} << 30;  ///< of one client message kept whole
     unsigned threads = 0;                                    ///< 0: one for every two cores
 };

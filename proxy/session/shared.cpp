@@ -24,13 +24,20 @@ std::string hex(std::string_view bytes) {
 }  // namespace
 
 std::int32_t cancel_registry::add(target who) {
+    constexpr std::int32_t next_max = INT32_MAX / generations;
     const std::scoped_lock lock{mutex_};
-    // Numbers come round after two thousand million log-ins; one that is in use is passed over.
-    while (next_ <= 0 || targets_.contains(next_))
-        next_ = next_ <= 0 ? 1 : next_ + 1;
-    targets_.emplace(next_, std::move(who));
-    const auto made = next_;
-    next_ = next_ == INT32_MAX ? 1 : next_ + 1;
+    const auto advance = [&] {
+        next_ = next_ >= next_max ? 1 : next_ + 1;
+    };
+    const auto number = [&] {
+        return next_ * generations + generation_;
+    };
+    // Numbers come round after 268 million log-ins; one that is in use is passed over.
+    while (next_ >= next_max || targets_.contains(number()))
+        advance();
+    const auto made = number();
+    targets_.emplace(made, std::move(who));
+    advance();
     return made;
 }
 

@@ -32,8 +32,19 @@ namespace postern::session {
 class worker;
 
 /// Which client a cancel key belongs to. Keys are ours: PostgreSQL's own never reach a client.
+///
+/// Two processes of which one takes over from the other make different numbers: the lowest bits are
+/// the process's generation, which the one that takes over counts on.
 class cancel_registry {
 public:
+    static constexpr std::int32_t generations = 8;
+
+    /// REQUIRES: nothing has been added yet; 0 ≤ `generation` < generations.
+    void set_generation(std::int32_t generation) noexcept { generation_ = generation; }
+    std::int32_t generation() const noexcept { return generation_; }
+    /// Whether this process makes keys of this number.
+    bool makes(std::int32_t key) const noexcept { return key % generations == generation_; }
+
     struct target {
         std::string secret;
         std::size_t thread = 0;
@@ -46,7 +57,8 @@ public:
 
 private:
     mutable std::mutex mutex_;
-    std::int32_t next_ = 1;
+    std::int32_t generation_ = 0;
+    std::int32_t next_ = 1;  // without the generation's bits
     std::unordered_map<std::int32_t, target> targets_;
 };
 
@@ -103,6 +115,12 @@ struct shared_state {
     /// The admin console: runs the command on a thread of its own and calls `done` there, once, or
     /// never when the process stops.
     std::function<void(console_request request, std::function<void(console_reply)> done)> console;
+
+    /// Passes on a cancel request that no client here has the key of to the processes that this one
+    /// took over from, or that takes over from it; `done` is called once, on any thread. Empty:
+    /// there is none. Set before the threads run.
+    std::function<void(std::int32_t key, std::string secret, std::function<void()> done)>
+        relay_cancel;
 
     std::map<std::string, watched_database> databases;
 

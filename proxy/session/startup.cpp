@@ -127,21 +127,16 @@ void session::on_cancel_packet(const wire::startup_packet& packet) {
     phase_ = phase::closing;
     stop_wait_timer();
     client_.want_read(false);
-    const auto target = worker_.shared.cancels.find(packet.cancel_pid, packet.cancel_secret);
-    if (!target) return destroy();
     auto delivered = [weak = weak_from_this(), &home = worker_] {
         // On the thread of the session that was cancelled.
         boost::asio::post(home.io, [weak] {
             if (const auto self = weak.lock()) self->destroy();
         });
     };
-    auto& there = *worker_.shared.workers[target->thread];
-    boost::asio::post(there.io, [&there, id = target->session, delivered = std::move(delivered)] {
-        auto* found = there.find(id);
-        if (found == nullptr) return delivered();
-        const auto keep_alive = found->shared_from_this();
-        found->cancel(delivered);
-    });
+    auto& shared = worker_.shared;
+    if (cancel_client(shared, packet.cancel_pid, packet.cancel_secret, delivered)) return;
+    if (!shared.relay_cancel || shared.cancels.makes(packet.cancel_pid)) return destroy();
+    shared.relay_cancel(packet.cancel_pid, std::string{packet.cancel_secret}, delivered);
 }
 
 void session::on_startup_packet(const wire::startup_packet& packet) {

@@ -73,6 +73,9 @@ TEST_CASE("the smallest configuration has every default") {
     CHECK(settings.cache_enabled);
     CHECK(settings.near_bytes_max == std::size_t{256} << 20);
     CHECK(settings.login_timeout == 30s);
+    CHECK(settings.stop_delay == 0s);
+    CHECK(settings.drain_timeout == 30s);
+    CHECK(all.runtime_dir.empty());
     CHECK(settings.rules.rules.empty());
     CHECK_FALSE(all.redis.has_value());
     CHECK_FALSE(all.admin.http_port.has_value());
@@ -125,7 +128,8 @@ TEST_CASE("a value is taken in its unit") {
     const auto all = load_below(
         "pool: {size: 7, mode: session, wait_timeout: 250ms, idle_timeout: 2min, lifetime: 1d}\n"
         "cache: {memory: 3GiB, store: redis, redis: {timeout: 5ms, compress_above: 0B}}\n"
-        "limits: {statement_size: 64KiB}\n"
+        "limits: {statement_size: 64KiB, stop_delay: 5s, takeover_timeout: 2min}\n"
+        "runtime_dir: /run/p\n"
         "admin: {http: {port: 0}}\n"
         "threads: 3\n"
         "log: {level: debug, format: json}\n");
@@ -134,6 +138,9 @@ TEST_CASE("a value is taken in its unit") {
     CHECK(pool.mode == pool::pool_mode::session);
     CHECK(pool.wait_timeout == 250ms);
     CHECK(pool.idle_timeout == 2min);
+    CHECK(all.session.stop_delay == 5s);
+    CHECK(all.session.takeover_timeout == 2min);
+    CHECK(all.runtime_dir == "/run/p");
     CHECK(pool.lifetime == 24h);
     CHECK(all.session.near_bytes_max == std::size_t{3} << 30);
     REQUIRE(all.redis.has_value());
@@ -394,6 +401,12 @@ TEST_CASE("what is wrong in postern.yaml is refused with its place and what was 
         {"admin: {stats_users: [u, nobody]}",
          "p.yaml:5:8: admin lets in \"nobody\", who is not in users and so can't log in"},
         {"admin: {stats_users: u}", "p.yaml:5:22: admin.stats_users must be a list"},
+        {"runtime_dir: here",
+         "p.yaml:5:14: runtime_dir must be a folder that begins with '/', not \"here\""},
+        {"limits: {stop_delay: 2h}",
+         "p.yaml:5:22: limits.stop_delay must be a duration from 0s to 1h, such as 20ms, 5s or "
+         "10min, "
+         "not \"2h\""},
         {"admin: {http: {}}", "p.yaml:5:9: admin.http needs a port"},
         {"admin: {http: {address: here, port: 1}}",
          "p.yaml:5:25: admin.http.address must be an IP address, not \"here\""},
