@@ -206,6 +206,10 @@ public class RunJdbc {
     }
 
     public static void main(String[] place) throws Exception {
+        if (place.length == 1) {
+            show("PostgreSQL JDBC Driver", org.postgresql.util.DriverInfo.DRIVER_VERSION);
+            return;
+        }
         try (Connection link = connect(place); Connection other = connect(place)) {
             metadata(link);
             reads(link);

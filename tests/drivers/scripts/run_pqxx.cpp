@@ -133,7 +133,8 @@ void cancel(pqxx::connection& link) {
 }  // namespace
 
 int main(int count, char** arguments) {
-    if (count != 6) return 2;
+    if (count == 2) show("libpqxx", PQXX_VERSION);
+    if (count != 6) return count == 2 ? 0 : 2;
     const std::string place = "host=" + std::string{arguments[1]} + " port=" + arguments[2] +
                               " dbname=" + arguments[3] + " user=" + arguments[4] +
                               " password=" + arguments[5];
