@@ -1,6 +1,11 @@
-"""asyncpg: named prepared statements, binary everywhere, row limits, its own pool."""
+"""asyncpg: named prepared statements and the limits of their cache, binary everywhere, a look at every
+new type, row limits, COPY, tables that change under it, notifications, its own pool and that pool's
+reset."""
 
 import asyncio
+import datetime
+import io
+import json
 import sys
 
 import asyncpg
@@ -43,6 +48,50 @@ async def reads(link):
     show("enumerated", await link.fetch("SELECT 'happy'::mood AS mood, ARRAY['sad', 'happy']::mood[]"))
 
 
+async def caches():
+    """Two connections with the same statement names; room for two statements, for one, for none."""
+    for size in (2, 1, 0):
+        link = await asyncpg.connect(**DSN, statement_cache_size=size)
+        other = await asyncpg.connect(**DSN, statement_cache_size=size)
+        for turn in (1, 2):
+            for one, sign in ((link, "<"), (other, ">")):
+                show("turns", [await one.fetchval(
+                    f"SELECT {column} FROM person WHERE id {sign} $1 ORDER BY id LIMIT 1", 20 + turn)
+                    for column in ("name", "born", "score")])
+        await link.close()
+        await other.close()
+
+
+async def types(link):
+    await link.set_type_codec("jsonb", encoder=json.dumps, decoder=json.loads, schema="pg_catalog")
+    show("decoded", await link.fetchval("SELECT data FROM person WHERE id = 1"))
+    show("there and back", await link.fetchrow(
+        "SELECT $1::jsonb, $2::mood[], $3::int4range, $4::bytea, $5::numeric, $6::interval, $7::text[]",
+        {"a": [1, None]}, ["sad", None], asyncpg.Range(1, 5), b"\0\xff", 10, datetime.timedelta(days=1), []))
+    show("composite", await link.fetchval("SELECT t FROM team t WHERE id = $1", 2))
+    show("nested", await link.fetchval("SELECT array_agg(t ORDER BY id) FROM team t"))
+    await link.reset_type_codec("jsonb", schema="pg_catalog")
+    show("plain again", await link.fetchval("SELECT data FROM person WHERE id = 2"))
+
+
+async def changing_tables(link, other):
+    """Statements prepared for a table as it was: asyncpg prepares anew, but not in a transaction."""
+    await link.execute("CREATE TABLE changing(id int); INSERT INTO changing VALUES (1)")
+    show("before", await link.fetch("SELECT * FROM changing WHERE id = $1", 1))
+    show("before", await other.fetch("SELECT * FROM changing WHERE id = $1", 1))
+    await other.execute("ALTER TABLE changing ADD COLUMN more text DEFAULT 'x'")
+    show("after", await link.fetch("SELECT * FROM changing WHERE id = $1", 1))
+    await link.execute("ALTER TABLE changing DROP COLUMN more")
+    try:
+        async with link.transaction():
+            show("inside", await link.fetch("SELECT * FROM changing WHERE id = $1", 1))
+    except asyncpg.exceptions.InvalidCachedStatementError as error:
+        show("cached", type(error).__name__)
+    show("then", await link.fetch("SELECT * FROM changing WHERE id = $1", 1))
+    show("then", await other.fetch("SELECT * FROM changing WHERE id = $1", 1))
+    await link.execute("DROP TABLE changing")
+
+
 async def transactions(link, other):
     async with link.transaction():
         await link.execute("INSERT INTO scratch VALUES (1, 'one')")
@@ -72,6 +121,13 @@ async def copies(link):
     show("copy out", await link.copy_from_query(
         "SELECT * FROM scratch ORDER BY id", output=keep, format="csv"))
     show("data", b"".join(parts))
+    show("copy in", await link.copy_to_table("scratch", source=io.BytesIO(b"30,a\n31,\n"), format="csv"))
+    for kind in ("text", "csv", "binary"):
+        out = io.BytesIO()
+        show("copy out", await link.copy_from_table("scratch", columns=["id"], output=out, format=kind))
+        show("data", out.getvalue())
+    show("with values", await link.copy_from_query(
+        "SELECT id FROM person WHERE id < $1", 4, output=keep, format="binary"))
     try:
         await link.copy_records_to_table("scratch", records=[(20, "duplicate")])
     except asyncpg.PostgresError as error:
@@ -96,6 +152,16 @@ async def cancel(link):
         show("cancelled", await link.fetchval("SELECT 'alive'"))
 
 
+async def listening():
+    """By itself: who listens keeps its server."""
+    link = await asyncpg.connect(**DSN)
+    heard = asyncio.Queue()
+    await link.add_listener("words", lambda _, pid, channel, payload: heard.put_nowait((channel, payload)))
+    await link.execute("SELECT pg_notify('words', $1)", "a word")
+    show("notified", await asyncio.wait_for(heard.get(), 10))
+    await link.close()
+
+
 async def pooled():
     async with asyncpg.create_pool(min_size=1, max_size=3, **DSN) as pool:
         names = await asyncio.gather(*[
@@ -105,12 +171,21 @@ async def pooled():
             await link.execute("SET work_mem = '9MB'")
         async with pool.acquire() as link:
             show("reset", await link.fetchval("SHOW work_mem"))
+            show("locked", await link.fetchval("SELECT pg_try_advisory_lock(7)"))
+    # The pool's reset gave the lock back.
+    async with asyncpg.create_pool(min_size=1, max_size=1, max_queries=3, **DSN) as pool:
+        for number in range(1, 8):
+            async with pool.acquire() as link, link.transaction():
+                show("new from time to time", await link.fetchval("SELECT name FROM person WHERE id = $1", number))
+        show("not locked", await pool.fetchval("SELECT count(*) FROM pg_locks WHERE locktype = 'advisory'"))
 
 
 async def main():
     link, other = await asyncpg.connect(**DSN), await asyncpg.connect(**DSN)
     await reads(link)
     await reads(other)
+    await types(link)
+    await changing_tables(link, other)
     await transactions(link, other)
     await copies(link)
     await errors(link)
@@ -122,6 +197,8 @@ async def main():
     show("emptied", await other.fetchval("SELECT count(*) FROM scratch"))
     await link.close()
     await other.close()
+    await caches()
+    await listening()
     await pooled()
 
 
