@@ -1,7 +1,12 @@
-// The JDBC driver: server-side preparation after some runs, batches, fetch size, COPY, large objects.
+// The JDBC driver: server-side preparation after some runs, at once and never, its query modes, batches
+// rewritten and not, fetch size, cursors, savepoints of its own, COPY, large objects, two-phase transactions.
 
 import java.io.StringReader;
 import java.io.StringWriter;
+import java.nio.charset.StandardCharsets;
+import java.sql.Array;
+import java.sql.BatchUpdateException;
+import java.sql.CallableStatement;
 import java.sql.Connection;
 import java.sql.DatabaseMetaData;
 import java.sql.DriverManager;
@@ -11,12 +16,19 @@ import java.sql.SQLException;
 import java.sql.SQLWarning;
 import java.sql.Savepoint;
 import java.sql.Statement;
+import java.sql.Types;
 import java.util.Arrays;
 import java.util.Properties;
+import javax.sql.XAConnection;
+import javax.transaction.xa.XAException;
+import javax.transaction.xa.XAResource;
+import javax.transaction.xa.Xid;
 import org.postgresql.PGConnection;
+import org.postgresql.PGNotification;
 import org.postgresql.copy.CopyManager;
 import org.postgresql.largeobject.LargeObject;
 import org.postgresql.largeobject.LargeObjectManager;
+import org.postgresql.xa.PGXADataSource;
 
 public class RunJdbc {
     static void show(String what, Object value) {
@@ -196,11 +208,228 @@ public class RunJdbc {
         show("keys", rows(data.getPrimaryKeys(null, "public", "person")));
     }
 
-    static Connection connect(String[] place) throws SQLException {
+    // Each of the ways in which the driver can be told to ask, with other names for its statements.
+    static void waysOfAsking(String[] place) throws SQLException {
+        String[][] ways = {
+            {"prepareThreshold=1"}, {"prepareThreshold=-1"}, {"prepareThreshold=0"},
+            {"prepareThreshold=1", "preparedStatementCacheQueries=2"},
+            {"prepareThreshold=1", "binaryTransfer=false"},
+            {"preferQueryMode=simple"}, {"preferQueryMode=extendedForPrepared"},
+            {"preferQueryMode=extendedCacheEverything", "prepareThreshold=2"},
+        };
+        for (String[] way : ways) {
+            try (Connection link = connect(place, way); Connection other = connect(place, way)) {
+                for (int turn = 1; turn <= 3; turn++) {
+                    for (String column : new String[] {"name", "born", "score", "tags"}) {
+                        show(way[0], byId(link, column, turn) + byId(other, column + ", id", turn));
+                    }
+                }
+                show("plain", ask(link, "SELECT count(*) FROM person") + ask(link, "SELECT count(*) FROM person"));
+                link.setAutoCommit(false);
+                show("fetched", count(link, 7));
+                link.commit();
+            }
+        }
+    }
+
+    static String byId(Connection link, String columns, int id) throws SQLException {
+        try (PreparedStatement statement = link.prepareStatement("SELECT " + columns + " FROM person WHERE id = ?")) {
+            statement.setInt(1, id);
+            return rows(statement.executeQuery());
+        }
+    }
+
+    static int count(Connection link, int size) throws SQLException {
+        try (PreparedStatement statement = link.prepareStatement("SELECT id FROM person WHERE id > ? ORDER BY id")) {
+            statement.setFetchSize(size);
+            statement.setInt(1, 3);
+            int found = 0;
+            try (ResultSet result = statement.executeQuery()) {
+                while (result.next()) {
+                    found++;
+                }
+            }
+            return found;
+        }
+    }
+
+    static void batches(String[] place) throws SQLException {
+        for (String way : new String[] {"reWriteBatchedInserts=true", "reWriteBatchedInserts=false"}) {
+            try (Connection link = connect(place, way)) {
+                try (PreparedStatement insert = link.prepareStatement("INSERT INTO scratch VALUES (?, ?)")) {
+                    for (int id = 100; id < 375; id++) {
+                        insert.setInt(1, id);
+                        insert.setString(2, "b" + id);
+                        insert.addBatch();
+                    }
+                    show(way, insert.executeBatch().length);
+                    insert.setInt(1, 500);
+                    insert.setString(2, "before");
+                    insert.addBatch();
+                    insert.setInt(1, 100);
+                    insert.setString(2, "twice");
+                    insert.addBatch();
+                    insert.executeBatch();
+                } catch (BatchUpdateException error) {
+                    show("batch failed", error.getSQLState() + " " + Arrays.toString(error.getUpdateCounts()));
+                }
+                show("inserted", ask(link, "SELECT count(*), min(note), max(id) FROM scratch"));
+                try (Statement several = link.createStatement()) {
+                    several.addBatch("UPDATE scratch SET note = 'x' WHERE id < 110");
+                    several.addBatch("DELETE FROM scratch WHERE id >= 120");
+                    several.addBatch("INSERT INTO scratch VALUES (1, NULL)");
+                    show("several", Arrays.toString(several.executeBatch()));
+                    show("left", several.executeUpdate("DELETE FROM scratch"));
+                }
+            }
+        }
+    }
+
+    // The driver sets a savepoint before each statement and goes back to it by itself.
+    static void ownSavepoints(String[] place) throws SQLException {
+        for (String cleanup : new String[] {"cleanupSavepoints=true", "cleanupSavepoints=false"}) {
+            try (Connection link = connect(place, "autosave=always", cleanup, "prepareThreshold=2")) {
+                link.setAutoCommit(false);
+                for (int turn = 1; turn <= 4; turn++) {
+                    try (Statement statement = link.createStatement()) {
+                        statement.execute("INSERT INTO scratch VALUES (" + turn + ", 'saved')");
+                    }
+                    failing(link, "INSERT INTO scratch VALUES (" + turn + ", 'twice')");
+                    show("goes on", byId(link, "name", turn));
+                }
+                link.commit();
+                show("kept", ask(link, "DELETE FROM scratch RETURNING id"));
+                link.commit();
+            }
+        }
+        // Asked to save only then, it heals statements whose table has changed.
+        try (Connection link = connect(place, "autosave=conservative", "prepareThreshold=1");
+                Connection other = connect(place)) {
+            try (Statement statement = other.createStatement()) {
+                statement.execute("CREATE TABLE changing AS SELECT 1 AS id");
+            }
+            link.setAutoCommit(false);
+            try (PreparedStatement statement = link.prepareStatement("SELECT * FROM changing WHERE id = ?")) {
+                for (String change : new String[] {"ADD COLUMN more int DEFAULT 7", "DROP COLUMN more"}) {
+                    for (int turn = 0; turn < 2; turn++) {
+                        statement.setInt(1, 1);
+                        show("changing", rows(statement.executeQuery()));
+                    }
+                    link.commit();
+                    try (Statement alter = other.createStatement()) {
+                        alter.execute("ALTER TABLE changing " + change);
+                    }
+                }
+                show("healed", rows(statement.executeQuery()));
+            }
+            link.commit();
+            try (Statement statement = other.createStatement()) {
+                statement.execute("DROP TABLE changing");
+            }
+        }
+    }
+
+    static void objects(Connection link) throws SQLException {
+        link.setAutoCommit(false);
+        try (Statement statement = link.createStatement()) {
+            statement.execute("INSERT INTO scratch SELECT g, 'g' || g FROM generate_series(1, 5) g");
+        }
+        try (Statement statement = link.createStatement(
+                ResultSet.TYPE_SCROLL_INSENSITIVE, ResultSet.CONCUR_UPDATABLE);
+                ResultSet result = statement.executeQuery("SELECT id, note FROM scratch ORDER BY id")) {
+            result.absolute(3);
+            result.updateString("note", "changed in place");
+            result.updateRow();
+            result.moveToInsertRow();
+            result.updateInt("id", 6);
+            result.insertRow();
+            result.absolute(-2);
+            result.deleteRow();
+        }
+        show("changed", ask(link, "SELECT * FROM scratch ORDER BY id"));
+        link.rollback();
+        link.setAutoCommit(true);
+        Array array = link.createArrayOf("int4", new Object[] {1, null, 3});
+        try (PreparedStatement statement = link.prepareStatement("SELECT ?, ?::mood, ?::jsonb, encode(?, 'hex'), cardinality(?)")) {
+            statement.setArray(1, array);
+            statement.setString(2, "happy");
+            statement.setString(3, "{\"a\": 1}");
+            statement.setBytes(4, new byte[] {0, -1, 127});
+            statement.setArray(5, array);
+            for (int turn = 0; turn < 6; turn++) {
+                show("objects", rows(statement.executeQuery()));
+            }
+        }
+        try (CallableStatement call = link.prepareCall("{? = call upper(?)}")) {
+            call.registerOutParameter(1, Types.VARCHAR);
+            call.setString(2, "called");
+            call.execute();
+            show("called", call.getString(1));
+        }
+    }
+
+    static void notifications(Connection link) throws SQLException {
+        try (Statement statement = link.createStatement()) {
+            statement.execute("LISTEN words");
+            statement.execute("SELECT pg_notify('words', 'a word')");
+        }
+        for (PGNotification note : link.unwrap(PGConnection.class).getNotifications(5000)) {
+            show("notified", note.getName() + " " + note.getParameter());
+        }
+    }
+
+    record Branch(int number) implements Xid {
+        @Override
+        public int getFormatId() {
+            return 5;
+        }
+
+        @Override
+        public byte[] getGlobalTransactionId() {
+            return ("global " + number).getBytes(StandardCharsets.UTF_8);
+        }
+
+        @Override
+        public byte[] getBranchQualifier() {
+            return new byte[] {1, 2};
+        }
+    }
+
+    static void twoPhases(String[] place, Connection other) throws SQLException, XAException {
+        PGXADataSource source = new PGXADataSource();
+        source.setUrl("jdbc:postgresql://" + place[0] + ":" + place[1] + "/" + place[2]);
+        source.setUser(place[3]);
+        source.setPassword(place[4]);
+        XAConnection connection = source.getXAConnection();
+        XAResource resource = connection.getXAResource();
+        for (int number = 1; number <= 2; number++) {
+            Xid xid = new Branch(number);
+            resource.start(xid, XAResource.TMNOFLAGS);
+            try (Connection link = connection.getConnection(); Statement statement = link.createStatement()) {
+                statement.execute("INSERT INTO scratch VALUES (" + (70 + number) + ", 'in two phases')");
+            }
+            resource.end(xid, XAResource.TMSUCCESS);
+            show("prepared", resource.prepare(xid) == XAResource.XA_OK);
+            show("not yet", ask(other, "SELECT id FROM scratch ORDER BY id"));
+            show("recovered", resource.recover(XAResource.TMSTARTRSCAN).length);
+            if (number == 1) {
+                resource.commit(xid, false);
+            } else {
+                resource.rollback(xid);
+            }
+            show("then", ask(other, "SELECT id FROM scratch ORDER BY id"));
+        }
+        connection.close();
+    }
+
+    static Connection connect(String[] place, String... more) throws SQLException {
         Properties properties = new Properties();
         properties.setProperty("user", place[3]);
         properties.setProperty("password", place[4]);
         properties.setProperty("loggerLevel", "OFF");
+        for (String property : more) {
+            properties.setProperty(property.split("=")[0], property.split("=")[1]);
+        }
         return DriverManager.getConnection(
             "jdbc:postgresql://" + place[0] + ":" + place[1] + "/" + place[2], properties);
     }
@@ -217,15 +446,27 @@ public class RunJdbc {
             transactions(link, other);
             copies(link);
             errors(link);
+            try (Statement statement = link.createStatement()) {
+                statement.execute("TRUNCATE scratch");
+            }
+            objects(link);
             cancel(link);
+            twoPhases(place, other);
             try (Statement statement = link.createStatement()) {
                 statement.execute("TRUNCATE scratch");
             }
             show("emptied", ask(other, "SELECT count(*) FROM scratch"));
         }
-        // By itself: what a fast-path function does to its session is unknown, so it keeps its server.
+        waysOfAsking(place);
+        batches(place);
+        ownSavepoints(place);
+        // Each by itself: what a fast-path function does to its session is unknown, so it keeps its server,
+        // and so does who listens.
         try (Connection link = connect(place)) {
             largeObjects(link);
+        }
+        try (Connection link = connect(place)) {
+            notifications(link);
         }
     }
 }

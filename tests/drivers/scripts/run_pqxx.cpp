@@ -1,4 +1,5 @@
-// libpqxx: prepared statements, transactions of several kinds, table streams, pipelines, cursors.
+// libpqxx: prepared statements, transactions of several kinds, table streams, pipelines, cursors,
+// large objects, notifications.
 
 #include <chrono>
 #include <condition_variable>
@@ -9,6 +10,7 @@
 #include <string>
 #include <thread>
 #include <tuple>
+#include <vector>
 
 namespace {
 
@@ -52,6 +54,94 @@ void reads(pqxx::connection& link) {
     const auto first = pipe.insert("SELECT 1");
     const auto second = pipe.insert("SELECT name FROM person WHERE id = 2");
     show("pipelined", rows(pipe.retrieve(second)) + rows(pipe.retrieve(first)));
+}
+
+/// Many queries held back and sent at once, as several statements of one Query.
+void pipelines(pqxx::connection& link) {
+    pqxx::work transaction{link};
+    pqxx::pipeline pipe{transaction};
+    pipe.retain(10);
+    std::vector<pqxx::pipeline::query_id> asked;
+    for (int id = 1; id <= 25; ++id)
+        asked.push_back(pipe.insert("SELECT name FROM person WHERE id = " + std::to_string(id)));
+    for (auto one = asked.rbegin(); one != asked.rend(); one += 5)
+        show("retained", rows(pipe.retrieve(*one)));
+    pipe.complete();
+    pipe.insert("SELECT 1/0");
+    const auto after = pipe.insert("SELECT 2");
+    try {
+        pipe.complete();
+        show("after an error", rows(pipe.retrieve(after)));
+    } catch (const std::exception&) {
+        show("after an error", "nothing");
+    }
+}
+
+void cursors(pqxx::connection& link) {
+    pqxx::work transaction{link};
+    pqxx::icursorstream stream{
+        transaction,
+        "SELECT id FROM person ORDER BY id LIMIT 10",
+        "pieces",
+        4};
+    pqxx::result piece;
+    while (stream >> piece)
+        show("piece", rows(piece));
+    pqxx::icursorstream other{transaction, "SELECT name FROM person ORDER BY id", "others", 2};
+    other.ignore(6);
+    other.get(piece);
+    show("skipped to", rows(piece));
+}
+
+/// With prepared statements of the same names on two connections.
+void names(pqxx::connection& link, pqxx::connection& other) {
+    link.prepare("one", "SELECT name FROM person WHERE id = $1");
+    other.prepare("one", "SELECT born + $2::int FROM person WHERE id = $1");
+    for (int id = 1; id <= 4; ++id) {
+        {
+            pqxx::work transaction{link};
+            show("mine", rows(transaction.exec_prepared("one", id)));
+        }
+        pqxx::work transaction{other};
+        show("the other's", rows(transaction.exec_prepared("one", id, id)));
+    }
+    link.unprepare("one");
+    pqxx::nontransaction plain{link};
+    try {
+        plain.exec_prepared("one", 1);
+        show("unprepared", "still there");
+    } catch (const std::exception&) {
+        show("unprepared", "gone");
+    }
+}
+
+class Heard : public pqxx::notification_receiver {
+public:
+    explicit Heard(pqxx::connection& link)
+        : notification_receiver{link, "words"} {}
+    void operator()(const std::string& payload, int) override { show("notified", payload); }
+};
+
+/// By itself: large objects are read by fast path, and who listens keeps the server.
+void alone(pqxx::connection& link) {
+    {
+        pqxx::work transaction{link};
+        pqxx::largeobjectaccess object{transaction};
+        object.write("a large object");
+        object.seek(2, std::ios::beg);
+        char text[6] = {};
+        object.read(text, 5);
+        show("large object", text);
+        object.remove(transaction);
+        transaction.commit();
+    }
+    Heard heard{link};
+    {
+        pqxx::work transaction{link};
+        transaction.exec_params("SELECT pg_notify('words', $1)", "a word");
+        transaction.commit();
+    }
+    show("notifications", std::to_string(link.await_notification(5, 0)));
 }
 
 void transactions(pqxx::connection& link, pqxx::connection& other) {
@@ -142,6 +232,9 @@ int main(int count, char** arguments) {
     pqxx::connection other{place};
     reads(link);
     reads(other);
+    pipelines(link);
+    cursors(link);
+    names(link, other);
     transactions(link, other);
     copies(link);
     for (const char* sql : {"SELECT 1/0", "SELEC 1", "SELECT * FROM nowhere"})
@@ -152,7 +245,11 @@ int main(int count, char** arguments) {
         transaction.exec("TRUNCATE scratch");
         transaction.commit();
     }
-    pqxx::work transaction{other};
-    show("emptied", rows(transaction.exec("SELECT count(*) FROM scratch")));
+    {
+        pqxx::work transaction{other};
+        show("emptied", rows(transaction.exec("SELECT count(*) FROM scratch")));
+    }
+    pqxx::connection last{place};
+    alone(last);
     return 0;
 }
