@@ -59,6 +59,7 @@ DRIVERS = {one.name: one for one in (
     Driver("psql", ("psql", "-X", "-f", str(SCRIPTS / "psql.sql")), ("psql", "--version"), True),
     Driver("pgbench", (str(SCRIPTS / "run_pgbench"),), ("pgbench", "--version")),
     _built("pqxx", str(BUILD / "driver_pqxx")),
+    _built("pgx", str(BUILD / "driver_pgx")),
     _python("psycopg2", ["psycopg2"]),
     _python("psycopg3", ["psycopg"]),
     _python("asyncpg", ["asyncpg"]),
