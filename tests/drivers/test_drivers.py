@@ -97,18 +97,20 @@ def neighbour(address):
     assert not faults, f"the neighbour met {faults}"
 
 
-@pytest.fixture(scope="module", params=[1, 2], ids=["pool-1", "pool-2"])
-def world(request):
-    # Compiling asyncpg's look at the types takes longer than running it.
-    with World(SCHEMA, pool_size=request.param, settings={"pool": {"wait_timeout": "60s"}},
-               postgres={"jit": "off"}) as one:
-        yield one
-
-
 @pytest.fixture(scope="module")
 def direct():
     """What each driver prints of PostgreSQL itself, by its name."""
     return {}
+
+
+@pytest.fixture(scope="module", params=[1, 2], ids=["pool-1", "pool-2"])
+def world(request, direct):
+    # Compiling asyncpg's look at the types takes longer than running it.
+    with World(SCHEMA, pool_size=request.param, settings={"pool": {"wait_timeout": "60s"}},
+               postgres={"jit": "off"}) as one:
+        yield one
+        if direct and one.postern:
+            assert one.postern.metrics()["postern_hits_near_total"] > 0, "the cache served nothing"
 
 
 @pytest.mark.parametrize("name", clients.DRIVERS)
