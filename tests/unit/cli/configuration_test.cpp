@@ -410,17 +410,6 @@ TEST_CASE("what is wrong in postern.yaml is refused with its place and what was 
         {"admin: {http: {}}", "p.yaml:5:9: admin.http needs a port"},
         {"admin: {http: {address: here, port: 1}}",
          "p.yaml:5:25: admin.http.address must be an IP address, not \"here\""},
-        {"identity: {variables: [user_id]}",
-         "p.yaml:5:24: identity.variables[0] must be a lower-case name with a dot, such as "
-         "app.user_id, not \"user_id\""},
-        {"identity: {variables: [a.b, postern.x]}",
-         "p.yaml:5:29: identity.variables[1] begins with postern., which is Postern's own"},
-        {"identity: {variables: [a.b, a.b]}",
-         "p.yaml:5:29: identity.variables[1] names \"a.b\" a second time"},
-        {"identity: {variables: [a.b], by_login: {u: {a.c: 1}}}",
-         "p.yaml:5:50: identity.by_login.u.a.c is not one of identity.variables"},
-        {"identity: {by_login: {v: {}}}",
-         "p.yaml:5:11: identity maps the login \"v\", who is not in users"},
         {"cache: {redis: {unix_socket: /r, port: 1}}",
          "p.yaml:5:30: cache.redis.unix_socket stands beside host or port: keep one"},
         {"cache: {redis: {password_env: POSTERN_NOT_SET}}",
@@ -435,6 +424,26 @@ TEST_CASE("what is wrong in postern.yaml is refused with its place and what was 
         {"threads: x\nrls: none",
          "p.yaml:5:10: threads must be a whole number from 0 to 256, not \"x\"\n"
          "p.yaml:6:6: rls must be one of optional, required, not \"none\""},
+    };
+    for (const auto& one : table) {
+        CAPTURE(one.written);
+        CHECK(refusal_below(one.written) == one.message);
+    }
+}
+
+TEST_CASE("an identity that can't be is refused") {
+    const std::vector<refused> table{
+        {"identity: {variables: [user_id]}",
+         "p.yaml:5:24: identity.variables[0] must be a lower-case name with a dot, such as "
+         "app.user_id, not \"user_id\""},
+        {"identity: {variables: [a.b, postern.x]}",
+         "p.yaml:5:29: identity.variables[1] begins with postern., which is Postern's own"},
+        {"identity: {variables: [a.b, a.b]}",
+         "p.yaml:5:29: identity.variables[1] names \"a.b\" a second time"},
+        {"identity: {variables: [a.b], by_login: {u: {a.c: 1}}}",
+         "p.yaml:5:50: identity.by_login.u.a.c is not one of identity.variables"},
+        {"identity: {by_login: {v: {}}}",
+         "p.yaml:5:11: identity maps the login \"v\", who is not in users"},
     };
     for (const auto& one : table) {
         CAPTURE(one.written);
