@@ -1,15 +1,17 @@
 """What is written for PgBouncer's console works on Postern's: columns, psql, drivers, an exporter."""
 
 import os
+import pathlib
 import shutil
 import socket
 import subprocess
 import sys
+import tempfile
 
 import psycopg
 import psycopg2
 import pytest
-from harness.servers import Process, _folder, free_port
+from harness.servers import Process, free_port
 from harness.tables import columns
 from harness.waiting import eventually
 from harness.wire import Client
@@ -46,7 +48,7 @@ class Private(Process):
     """A program on a port of its own."""
 
     def __init__(self, what, command, environment=None, user=None):
-        super().__init__(_folder(what))
+        super().__init__(pathlib.Path(tempfile.mkdtemp(prefix=f"postern-{what}-")))
         self.port = free_port()
         self.folder.chmod(0o755)
         as_user = [f"--reuid={user}", f"--regid={user}", "--clear-groups"] if user else []
