@@ -74,6 +74,7 @@ void read_access(section& top, session::settings& into) {
     std::vector<auth::access_rule> rules;
     top.each_item("access", [&](section& from) {
         auth::access_rule one;
+        one.type = access_type::host;  // where the type is wrong, its addresses need not be too
         from.choice<access_type>(
             "type",
             one.type,

@@ -90,7 +90,7 @@ TEST_CASE("a protocol version is a name, quoted or not") {
     CHECK(load_below("").session.databases.at(0).server.protocol == wire::protocol_3_0);
     CHECK(
         refusal_below("client_protocol: 3.1") ==
-        "p.yaml:5:18: client_protocol must be one of 3.0, 3.2, latest, not 3.1");
+        "p.yaml:5:18: client_protocol must be one of 3.0, 3.2, latest, not \"3.1\"");
 }
 
 TEST_CASE("access rules are taken as written") {
@@ -480,7 +480,7 @@ TEST_CASE("access rules that can't be are refused") {
         {"access: [{type: host, method: cert, addresses: [all]}]",
          "p.yaml:5:31: access[0].method is cert, which needs type: hostssl"},
         {"access: [{type: local, method: scram, user: [u]}]",
-         "p.yaml:5:39: access[0].user is unknown; did you mean users?"},
+         "p.yaml:5:39: access[0].user is not a key; did you mean \"users\"?"},
     };
     for (const auto& one : table) {
         CAPTURE(one.written);
