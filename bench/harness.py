@@ -219,15 +219,16 @@ class Rig:
             raise Unusable("floor_server did not start")
         return Server("floor", process, int(line))
 
-    def pgbouncer(self, postgres):
-        """Debian's PgBouncer; `bench` pools transactions, `bench_session` sessions."""
+    def pgbouncer(self, postgres, clients=1000, verifier=""):
+        """Debian's PgBouncer; `bench` pools transactions, `bench_session` sessions. Clients log in
+        with SCRAM if there is a `verifier`."""
         program = shutil.which("pgbouncer", path=os.environ.get("PATH", "") + ":/usr/sbin")
         if not program:
             raise Unusable("pgbouncer is not installed")
         port = free_port()
         upstream = f"host=127.0.0.1 port={postgres.port} dbname=bench"
         users = self.folder / "users.txt"
-        users.write_text(f'"{LOGIN}" ""\n')
+        users.write_text(f'"{LOGIN}" "{verifier}"\n')
         config = self.folder / "pgbouncer.ini"
         config.write_text(
             "[databases]\n"
@@ -235,16 +236,17 @@ class Rig:
             f"bench_session = {upstream} pool_mode=session\n"
             "[pgbouncer]\n"
             f"listen_addr = 127.0.0.1\nlisten_port = {port}\nunix_socket_dir =\n"
-            f"auth_type = trust\nauth_file = {users}\n"
-            "default_pool_size = 20\nmax_client_conn = 1000\n"
+            f"auth_type = {'scram-sha-256' if verifier else 'trust'}\nauth_file = {users}\n"
+            f"default_pool_size = 20\nmax_client_conn = {clients}\n"
             "ignore_startup_parameters = extra_float_digits\n"
             "log_connections = 0\nlog_disconnections = 0\n")
         process, log = self._start("pgbouncer", [*self._unprivileged(), program, config])
         _wait_for_port(process, port, log)
         return Server("pgbouncer", process, port)
 
-    def postern(self, postgres, cache, threads=0):
-        """Postern in front of `postgres`, everything in pgbench_accounts cacheable if `cache`."""
+    def postern(self, postgres, cache, threads=0, clients=10000, verifier=""):
+        """Postern in front of `postgres`, everything in pgbench_accounts cacheable if `cache`. Clients
+        log in with SCRAM if there is a `verifier`."""
         port = free_port()
         (self.folder / "rules.yaml").write_text(
             "rules:\n"
@@ -258,7 +260,8 @@ class Rig:
             "databases:\n  bench:\n    host: 127.0.0.1\n"
             f"    port: {postgres.port}\n    dbname: bench\n    service:\n      user: {OWNER}\n"
             "pool:\n  size: 20\n  mode: transaction\n"
-            f"users:\n  {LOGIN}:\n    auth: trust\n"
+            f"users:\n  {LOGIN}:\n" + (f"    verifier: {verifier}\n" if verifier else "    auth: trust\n") +
+            f"limits:\n  clients: {clients}\n"
             f"cache:\n  enabled: {'true' if cache else 'false'}\n"
             "rules: rules.yaml\n"
             f"threads: {threads}\n"
