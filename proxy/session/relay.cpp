@@ -120,6 +120,7 @@ void session::relay_data(const char* begin, std::size_t size) {
         target.spoilt_by = reason::too_large;
         metrics::add(metrics::counter::fills_too_large);
         std::string{}.swap(target.rows);
+        target.ticket = {};  // whoever waits for it asks for themselves
         return;
     }
     target.rows.append(begin, size);
@@ -184,7 +185,15 @@ void session::spoil_fills() {
         if (one.spoilt) continue;
         one.spoilt = true;
         one.spoilt_by = reason::unclean_answer;
+        one.ticket = {};
     }
+}
+
+/// Nobody waits for an answer that our client does not read.
+void session::leave_flights() {
+    if (!running_) return;
+    for (auto& one : running_->fills)
+        one.ticket = {};
 }
 
 session::passage session::on_extended_answer(

@@ -185,7 +185,10 @@ void session::send_to_client(std::string_view bytes) {
     }
     out_.append(bytes);
     client_.want_write(true);
-    if (server_ && out_.size() > backlog_max) server_->link.want_read(false);
+    if (server_ && out_.size() > backlog_max) {
+        server_->link.want_read(false);
+        leave_flights();
+    }
 }
 
 void session::on_client_writable() {

@@ -468,6 +468,7 @@ private:
     void begin_data(std::size_t size);
     void relay_data(const char* begin, std::size_t size);
     void spoil_fills();
+    void leave_flights();
     passage on_server_message(char tag, std::string_view body, std::string_view whole);
     passage on_dressing_message(char tag, std::string_view whole);
     passage on_extended_answer(char tag, std::string_view body, std::string_view whole);

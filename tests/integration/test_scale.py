@@ -157,6 +157,17 @@ def test_clients_that_stop_reading_cost_little_and_hold_up_nobody(world):
     at_rest(world)
 
 
+@pytest.mark.parametrize("largest", ["1MiB", "256MiB"], ids=["too large to be kept", "to be kept"])
+def test_nobody_waits_for_an_answer_that_another_does_not_read(largest):
+    sql = "select repeat('y', 30000), 3 from generate_series(1, 1000)"
+    rules = {"rules": [{"name": "everything", "ttl": "10min", "max_size": largest}]}
+    with World(rules=rules) as world, world.client() as slow, world.client() as other:
+        slow.send(query(sql))
+        slow.until("T")
+        assert len(other.rows(sql)) == 1000
+        assert len(Answer(slow.until("Z")).rows) == 1000
+
+
 # --- large rows ---
 
 
