@@ -465,8 +465,8 @@ void session::authenticated() {
         return end();
     }
     traffic_ = &worker_.traffics[database_->name];
-    if (const auto refused = worker_.shared.clients_by_name.admit(*database_, user_record_)) {
-        fail_client("FATAL", "53300", *refused);
+    if (const auto limit = worker_.shared.clients_by_name.admit(*database_, user_record_)) {
+        fail_client("FATAL", "53300", *limit);
         return end();
     }
     is_counted_ = true;
