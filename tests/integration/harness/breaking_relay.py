@@ -82,7 +82,7 @@ class Network:
 
     async def pump(self, reader, writer, fate, ends):
         passed = 0
-        with contextlib.suppress(OSError):
+        try:
             while data := await reader.read(CHUNK):
                 await self.flowing.wait()
                 untouched = len(data) if self.calm or fate.kind == "pass" else max(0, fate.after - passed)
@@ -97,6 +97,8 @@ class Network:
             # The other direction goes on: a half-closed connection stays one.
             if writer.can_write_eof():
                 writer.write_eof()
+        except OSError:
+            self.end(ends, True)  # a reset of one side is one of the other
 
     async def suffer(self, fate, writer, data):
         """Delivers `data` as the fate has it; False: the connection is cut."""
