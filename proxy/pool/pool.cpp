@@ -496,7 +496,7 @@ server_row pool::describe(const server& one) const {
     row.local_address = one.link.local_address();
     if (one.link.tls() != nullptr) row.tls = one.link.tls()->description();
     row.unread = one.inbox.size();
-    row.unsent = one.outbox.size();
+    row.unsent = one.unsent();
     return row;
 }
 

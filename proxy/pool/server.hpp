@@ -100,6 +100,9 @@ struct server {
     std::string inbox;
     /// Bytes that the socket did not take at once.
     std::string outbox;
+    /// Of its beginning: sent since, and not yet worth moving the rest for.
+    std::size_t outbox_sent = 0;
+    std::size_t unsent() const noexcept { return outbox.size() - outbox_sent; }
 
     std::int32_t pid = 0;
     std::string secret;

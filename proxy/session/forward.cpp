@@ -701,14 +701,21 @@ void session::send_to_server(std::string_view bytes) {
 void session::on_server_writable() {
     const auto keep_alive = shared_from_this();
     if (!server_) return;
-    const auto sent = server_->link.send(server_->outbox);
+    auto& outbox = server_->outbox;
+    const auto sent = server_->link.send(std::string_view{outbox}.substr(server_->outbox_sent));
     if (sent.state == pool::channel::io_state::closed) {
-        server_->outbox.clear();
+        outbox.clear();
+        server_->outbox_sent = 0;
         server_->link.want_write(false);
         return;
     }
-    if (sent.state == pool::channel::io_state::done) server_->outbox.erase(0, sent.count);
-    if (server_->outbox.empty()) {
+    if (sent.state == pool::channel::io_state::done) server_->outbox_sent += sent.count;
+    // A message of 1 GiB leaves in thousands of pieces: its rest is not moved behind each of them.
+    if (server_->outbox_sent * 2 >= outbox.size()) {
+        outbox.erase(0, server_->outbox_sent);
+        server_->outbox_sent = 0;
+    }
+    if (outbox.empty()) {
         server_->link.want_write(false);
         std::string{}.swap(server_->outbox);
     }

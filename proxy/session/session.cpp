@@ -161,7 +161,7 @@ void session::resume() {
 void session::back_pressure() {
     if (half_closed_ || client_gone_) return;
     const bool ahead = in_.size() > read_ahead_max && busy() && !copy_in_;
-    const bool server_full = server_ != nullptr && server_->outbox.size() > backlog_max;
+    const bool server_full = server_ != nullptr && server_->unsent() > backlog_max;
     client_.want_read(!ahead && !server_full && out_.size() <= backlog_max * 4);
 }
 
