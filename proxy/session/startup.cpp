@@ -511,9 +511,10 @@ void session::welcome() {
     if (worker_.welcomes.size() > 1000) worker_.welcomes.clear();
     const auto parameters = server_->parameters;
     worker_.welcomes.emplace(welcome_key(*pool_, *startup_settings_), parameters);
+    // Nothing was asked yet: in session mode too the server is not this client's so far.
+    release_server();
     phase_ = phase::ready;
     send_welcome(parameters);
-    release_server();
     resume();
 }
 

@@ -332,13 +332,15 @@ def test_the_lookup_of_a_login_does_not_follow_the_clients_settings():
             $$ SELECT $1::name, rolpassword FROM pg_authid WHERE rolname = 'carol' $$;
         GRANT USAGE ON SCHEMA evil TO PUBLIC;
     """
-    settings = {"auth_query": "SELECT usename, passwd FROM lookup($1)", "users": {"alice": None}}
+    settings = {"auth_query": "SELECT usename, passwd FROM public.lookup($1)", "users": {"alice": None}}
     with World(schema, settings=settings) as world:
         for parameters in ({"search_path": "evil"}, {"options": "-c search_path=evil"},
                            {"search_path": "evil, public"}):
             with pytest.raises(Refused) as refused:
                 world.client(user="alice", password="carol-secret", **parameters)
             assert refused.value.code == "28P01"
+            with world.client(user="alice", password="alice-secret", **parameters) as alice:
+                assert alice.value("select current_user") == "alice"
 
 
 # --- what is announced later ---

@@ -262,7 +262,7 @@ def test_auth_query_may_say_when_a_password_ends():
         GRANT EXECUTE ON FUNCTION postern_lookup TO postern;
     """
     settings = {"cache": {"enabled": False}, "users": {"trust_user": None},
-                "auth_query": "SELECT usename, passwd, valuntil FROM postern_lookup($1)"}
+                "auth_query": "SELECT usename, passwd, valuntil FROM public.postern_lookup($1)"}
     with World(schema, settings=settings) as world:
         for until in (None, "infinity", "2200-01-01"):
             if until:
