@@ -330,17 +330,20 @@ users:
 
 TEST_CASE("limits and sizes of pools that make no sense are refused") {
     const std::vector<refused> table{
-        {"pool: {size: 3, min_size: 4}", "p.yaml:5:27: pool.min_size is above size, which is 3"},
+        // A database has what `pool` says where it says nothing itself.
+        {"pool: {size: 3, min_size: 4}",
+         "p.yaml:3:13: databases.d.pool.min_size is above size, which is 3\n"
+         "p.yaml:5:27: pool.min_size is above size, which is 3"},
         {"pool: {reserve_timeout: 2h}",
-         "p.yaml:5:25: pool.reserve_timeout must be a duration from 0s to 1h, such as 20ms, 5s or "
+         "p.yaml:5:25: pool.reserve_timeout must be a duration from 0ms to 1h, such as 20ms, 5s or "
          "10min, not \"2h\""},
         {"limits: {query_timeout: 5}",
-         "p.yaml:5:25: limits.query_timeout must be a duration from 0s to 7d, such as 20ms, 5s or "
+         "p.yaml:5:25: limits.query_timeout must be a duration from 0ms to 7d, such as 20ms, 5s or "
          "10min, not \"5\""},
         {"limits: {servers: 5}",
-         "p.yaml:5:10: limits.servers is not a key; known here: clients, client_idle_timeout, "
+         "p.yaml:5:10: limits.servers is not a key; known here: client_idle_timeout, clients, "
          "drain_timeout, idle_transaction_timeout, login_timeout, query_timeout, statement_size, "
-         "transaction_timeout"},
+         "stop_delay, takeover_timeout, transaction_timeout"},
     };
     for (const auto& [written, message] : table) {
         CAPTURE(written);
@@ -400,13 +403,12 @@ TEST_CASE("what is wrong in postern.yaml is refused with its place and what was 
          "p.yaml:5:8: admin lets in \"nobody\", who is not in users and so can't log in"},
         {"admin: {stats_users: [u, nobody]}",
          "p.yaml:5:8: admin lets in \"nobody\", who is not in users and so can't log in"},
-        {"admin: {stats_users: u}", "p.yaml:5:22: admin.stats_users must be a list"},
+        {"admin: {stats_users: u}", "p.yaml:5:22: admin.stats_users must be a list, not \"u\""},
         {"runtime_dir: here",
          "p.yaml:5:14: runtime_dir must be a folder that begins with '/', not \"here\""},
         {"limits: {stop_delay: 2h}",
-         "p.yaml:5:22: limits.stop_delay must be a duration from 0s to 1h, such as 20ms, 5s or "
-         "10min, "
-         "not \"2h\""},
+         "p.yaml:5:22: limits.stop_delay must be a duration from 0ms to 1h, such as 20ms, 5s or "
+         "10min, not \"2h\""},
         {"admin: {http: {}}", "p.yaml:5:9: admin.http needs a port"},
         {"admin: {http: {address: here, port: 1}}",
          "p.yaml:5:25: admin.http.address must be an IP address, not \"here\""},
