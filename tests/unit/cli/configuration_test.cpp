@@ -345,9 +345,9 @@ TEST_CASE("limits and sizes of pools that make no sense are refused") {
          "drain_timeout, idle_transaction_timeout, login_timeout, query_timeout, statement_size, "
          "stop_delay, takeover_timeout, transaction_timeout"},
     };
-    for (const auto& [written, message] : table) {
-        CAPTURE(written);
-        CHECK(refusal_below(written) == message);
+    for (const auto& one : table) {
+        CAPTURE(one.written);
+        CHECK(refusal_below(one.written) == one.message);
     }
 }
 
