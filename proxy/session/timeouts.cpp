@@ -82,7 +82,8 @@ void session::cancel_overdue() {
 /// Until now the signal might have hit what the client asks for next.
 void session::on_overdue_cancelled() {
     cancelling_ = false;
-    if (waiting_for_ != waits_for_cancel) return;
+    // By what it says: a literal's address may differ from file to file.
+    if (waiting_for_ == nullptr || std::string_view{waiting_for_} != waits_for_cancel) return;
     waiting_for_ = nullptr;
     go_on();
 }

@@ -20,8 +20,10 @@ pytestmark = pytest.mark.needs_postern
 
 CROWD = 1500
 FILES = 4 * CROWD
-# MiB that a sanitizer keeps of what was freed, and the allocator of what it may need again.
+# MiB that the allocator keeps of what it may need again.
 MEMORY_ROOM = 150
+# A sanitizer keeps what was freed: how much memory is taken says nothing there.
+SANITIZED = pathlib.Path(os.environ.get("POSTERN_BUILD", "")).name in ("asan", "tsan")
 
 
 @pytest.fixture(scope="module", autouse=True)
@@ -129,7 +131,7 @@ def test_a_storm_of_clients_that_come_and_go_leaves_nothing_behind(world):
     assert at_rest(world) <= 8
     # A pool's servers may have been fewer before.
     eventually(lambda: descriptors(world.postern) <= open_before + 8, "closed descriptors")
-    assert memory(world.postern) - before < MEMORY_ROOM
+    assert SANITIZED or memory(world.postern) - before < MEMORY_ROOM
     assert world.pg.value("select count(*) from t where b = 'storm'") == 0
     with trusted(world) as client:
         assert client.value("select 'after the storm'") == "after the storm"
@@ -150,7 +152,7 @@ def test_clients_that_stop_reading_cost_little_and_hold_up_nobody(world):
             for number in range(200):
                 assert other.value(f"select {number} from pg_sleep(0)") == str(number)
         assert runs(world, "-- not read") == 3
-        assert memory(world.postern, "VmHWM") - before < MEMORY_ROOM
+        assert SANITIZED or memory(world.postern, "VmHWM") - before < MEMORY_ROOM
         for client in slow:
             client.drop()
     eventually(lambda: runs(world, "-- not read") == 0, "the end of what nobody reads")
@@ -221,7 +223,7 @@ def test_a_large_row_streams_to_its_client(straight, size):
         assert count_value(client) == (size, True)
         assert [one.tag for one in client.until("Z")] == ["C", "Z"]
         assert client.value("select 'and on'") == "and on"
-    assert memory(straight, "VmHWM") - before < 48
+    assert SANITIZED or memory(straight, "VmHWM") - before < 48
 
 
 @pytest.mark.parametrize("size", SIZES)
@@ -238,8 +240,8 @@ def test_a_large_parameter_reaches_postgresql_and_its_memory_is_given_back(strai
         client.send(execute(), sync())
         assert Answer(client.until("Z")).rows == [(str(size), "y", "y")]
         # Received whole before it is looked at, composed, and kept until the server has taken it.
-        assert memory(straight, "VmHWM") - before < 4 * size / (1 << 20) + MEMORY_ROOM
-    eventually(lambda: memory(straight) - before < MEMORY_ROOM, "the memory's return")
+        assert SANITIZED or memory(straight, "VmHWM") - before < 4 * size / (1 << 20) + MEMORY_ROOM
+    eventually(lambda: SANITIZED or memory(straight) - before < MEMORY_ROOM, "the memory's return")
 
 
 # --- PostgreSQL goes, and comes back ---

@@ -1,6 +1,7 @@
 """Somebody in between who ends the TLS of both sides, with a certificate of his own."""
 
 import contextlib
+import select
 import socket
 import ssl
 import threading
@@ -44,16 +45,30 @@ class Middle:
             context.verify_mode = ssl.CERT_NONE
             server = context.wrap_socket(server)
             self._sockets += [server]
-            threading.Thread(
-                target=self._carry, args=(client, server, lambda data: data), daemon=True).start()
-            self._carry(server, client, self._edit)
+            self._carry(client, server)
 
-    @staticmethod
-    def _carry(source, target, edit):
-        with contextlib.suppress(OSError):
-            while data := source.recv(1 << 16):
-                target.sendall(edit(data))
-        for one in (source, target):
+    def _carry(self, client, server):
+        """Both ways by one thread: OpenSSL lets only one at a time use a connection."""
+        ways = [(client, server, lambda data: data), (server, client, self._edit)]
+        with contextlib.suppress(OSError, ValueError):
+            while True:
+                # What TLS has received already shows on no socket.
+                ready = [one for one in (client, server) if one.pending()]
+                ready = ready or select.select([client, server], [], [])[0]
+                for source, target, edit in ways:
+                    if source not in ready:
+                        continue
+                    source.setblocking(False)
+                    try:
+                        data = source.recv(1 << 16)
+                    except (ssl.SSLWantReadError, ssl.SSLWantWriteError):
+                        continue
+                    finally:
+                        source.setblocking(True)
+                    if not data:
+                        raise ConnectionResetError
+                    target.sendall(edit(data))
+        for one in (client, server):
             with contextlib.suppress(OSError):
                 one.shutdown(socket.SHUT_RDWR)
 
