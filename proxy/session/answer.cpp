@@ -682,7 +682,7 @@ void session::perform_locally(const execution& one) {
     place_ = transaction_place::none;
     held_begin_.clear();
     portals_.clear();
-    plan_context_of_ = nullptr;  // the default isolation level is in force again
+    isolation_ended_ = true;
 }
 
 void session::set_locally(const sql::setting_change& change) {

@@ -561,7 +561,7 @@ void session::settle(wire::transaction_status status) {
         } else {
             context_.commit();
         }
-        plan_context_of_ = nullptr;  // the default isolation level is in force again
+        isolation_ended_ = true;
         transaction_clean_ = true;
         local_settings_ = local_shape_ = false;
         private_context_ = nullptr;

@@ -512,8 +512,11 @@ void session::refresh_plan_context() {
     const auto& settings = context_.now().settings;
     const auto welcome = pool_->welcome_version();
     if (plan_context_ != nullptr && plan_context_of_ == settings &&
-        plan_context_welcome_ == welcome)
+        plan_context_welcome_ == welcome) {
+        if (std::exchange(isolation_ended_, false) && place_ == transaction_place::none)
+            read_committed_ = reads_committed_by_default_;
         return;
+    }
     const auto value_of = [&](std::string_view name, std::string fallback) {
         const auto found = settings->find(name);
         return found == settings->end() ? std::move(fallback) : found->second;
@@ -545,12 +548,12 @@ void session::refresh_plan_context() {
     statement_context_ = worker_.intern(
         plan_context_->names.search_path + '\0' + plan_context_->names.role + '\0' +
         shape_settings_);
-    if (place_ == transaction_place::none) {
-        const auto isolation = value_of(
-            "default_transaction_isolation",
-            greeting ? greeting->defaults.default_transaction_isolation : "read committed");
-        read_committed_ = isolation == "read committed";
-    }
+    const auto isolation = value_of(
+        "default_transaction_isolation",
+        greeting ? greeting->defaults.default_transaction_isolation : "read committed");
+    reads_committed_by_default_ = isolation == "read committed";
+    isolation_ended_ = false;
+    if (place_ == transaction_place::none) read_committed_ = reads_committed_by_default_;
 }
 
 /// Whether texts mean what they seem to where the session has changed nothing.

@@ -597,9 +597,11 @@ private:
 
     // Its transaction.
     transaction_place place_ = transaction_place::none;
-    std::string held_begin_;         // the text that the client was told has begun
-    bool read_committed_ = true;     // of the transaction; outside: of the next one
-    bool transaction_clean_ = true;  // nothing written, locked or set locally in it
+    std::string held_begin_;                  // the text that the client was told has begun
+    bool read_committed_ = true;              // of the transaction; outside: of the next one
+    bool reads_committed_by_default_ = true;  // as plan_context_of_ has it
+    bool isolation_ended_ = false;            // with its transaction: the default is in force again
+    bool transaction_clean_ = true;           // nothing written, locked or set locally in it
     std::vector<coherence::tag> dirty_tags_;
     bool dirty_everything_ = false;
     bool dirty_catalog_ = false;
