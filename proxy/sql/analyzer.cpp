@@ -10,6 +10,7 @@
 #include <limits>
 #include <string>
 #include <utility>
+#include <vector>
 
 namespace postern::sql {
 
@@ -76,6 +77,15 @@ struct analyzer::state {
     text_table<analysis_ptr> texts;
     text_table<variants> shapes;
     std::string key;  ///< kept between calls so that scanning a text allocates nothing
+
+    /// Whether this text was among the last few thousand that only their shape was known of. Where
+    /// constants are written into the text hardly any comes twice: to remember each would push out
+    /// those that do, and costs more than its shape's answer.
+    bool met_before(const hash128& hash) noexcept {
+        auto& slot = met[hash.low % met.size()];
+        return std::exchange(slot, hash.high) == hash.high;
+    }
+    std::vector<std::uint64_t> met = std::vector<std::uint64_t>(4096);
 };
 
 analyzer::analyzer()
@@ -103,6 +113,7 @@ analysis_ptr analyzer::analyze(std::string_view text) {
         if (variants* shape = self.shapes.find(shape_hash, self.key)) {
             ++self.seen.shape_hits;
             analysis_ptr found = shape->get(scan.lifted_time_constant, scan.hint_bypass);
+            if (!self.met_before(text_hash)) return found;
             const std::size_t bytes = bytes_of(*found->facts);
             self.texts.insert(text_hash, text, found, bytes > shared_facts_bytes_max ? bytes : 0);
             return found;

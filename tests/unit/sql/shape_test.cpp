@@ -113,6 +113,23 @@ TEST_CASE("texts of one shape share one parse and one analysis") {
     CHECK(subject.analyze("SELECT a FROM t WHERE x = '1'")->id != first->id);
 }
 
+TEST_CASE("a text of a known shape is remembered by itself when it comes again") {
+    analyzer subject;
+    subject.analyze("SELECT a FROM t WHERE x = 1");
+    for (int i = 2; i < 1000; ++i)
+        subject.analyze("SELECT a FROM t WHERE x = " + std::to_string(i));
+    CHECK(subject.statistics().text_hits == 0);
+    CHECK(subject.statistics().shape_hits == 998);
+    subject.analyze("SELECT a FROM t WHERE x = 500");
+    CHECK(subject.statistics().text_hits == 0);
+    CHECK(subject.statistics().shape_hits == 999);
+    for (int i = 0; i < 3; ++i)
+        subject.analyze("SELECT a FROM t WHERE x = 500");
+    CHECK(subject.statistics().text_hits == 3);
+    CHECK(subject.statistics().shape_hits == 999);
+    CHECK(subject.statistics().parses == 1);
+}
+
 TEST_CASE("a time constant belongs to the text, not to the shape") {
     analyzer subject;
     CHECK_FALSE(subject.analyze("SELECT 1 FROM t WHERE d = '2020-01-01'")->has_time_constant);
