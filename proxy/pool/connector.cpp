@@ -8,7 +8,6 @@
 #include "wire/backend.hpp"
 #include "wire/frontend.hpp"
 
-#include <boost/asio/steady_timer.hpp>
 #include <fmt/format.h>
 
 #include <algorithm>
@@ -17,8 +16,6 @@
 #include <utility>
 
 namespace postern::pool {
-
-namespace asio = boost::asio;
 
 namespace {
 
@@ -53,11 +50,11 @@ public:
         : poller_{where}
         , request_{std::move(request)}
         , done_{std::move(done)}
-        , timer_{where.io()} {}
+        , timer_{where} {}
 
     void start() {
         dial(
-            poller_.io(),
+            poller_,
             request_.where,
             request_.limits.connect_timeout,
             [this](int fd, const std::string& error) { on_connected(fd, error); },
@@ -105,9 +102,7 @@ private:
         if (fd < 0) return fail({"08006", error});
         server_ =
             std::make_unique<server>(poller_, fd, *this, request_.limits.prepared_statements_max);
-        timer_.expires_after(request_.limits.connect_timeout);
-        timer_.async_wait([weak = weak_from_this()](const boost::system::error_code& failed) {
-            if (failed) return;
+        timer_.expires_after(request_.limits.connect_timeout, [weak = weak_from_this()] {
             if (const auto self = weak.lock())
                 self->fail({"08006", "timeout expired while logging in"});
         });
@@ -358,7 +353,7 @@ private:
     poller& poller_;
     connect_request request_;
     std::function<void(connect_outcome)> done_;
-    asio::steady_timer timer_;
+    timer timer_;
     server_ptr server_;
     tls_opening opening_;
     std::optional<auth::scram_client> scram_;
@@ -386,24 +381,21 @@ public:
     canceller(poller& events, std::function<void()> done)
         : poller_{events}
         , done_{std::move(done)}
-        , timer_{events.io()} {}
+        , timer_{events} {}
 
     void start(const upstream& where, std::int32_t pid, const std::string& secret) {
         where_ = where;
         wire::write_cancel_request(packet_, pid, secret);
         // The lambdas keep us alive, and nothing else does: what is under way when the process
-        // stops goes with the io_context.
+        // stops goes with the loop.
         dial(
-            poller_.io(),
+            poller_,
             where,
             std::chrono::seconds{5},
             [self = shared_from_this()](int fd, const std::string& error) {
                 if (fd < 0 || !error.empty()) return self->finish();
                 self->link_ = std::make_unique<channel>(self->poller_, fd, *self);
-                self->timer_.expires_after(std::chrono::seconds{5});
-                self->timer_.async_wait([self](const boost::system::error_code& failed) {
-                    if (!failed) self->finish();
-                });
+                self->timer_.expires_after(std::chrono::seconds{5}, [self] { self->finish(); });
                 self->opened(self->opening_.start(*self->link_, self->where_));
             },
             shared_from_this());
@@ -434,7 +426,7 @@ private:
 
     poller& poller_;
     std::function<void()> done_;
-    asio::steady_timer timer_;
+    timer timer_;
     upstream where_;
     tls_opening opening_;
     std::string packet_;

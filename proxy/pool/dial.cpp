@@ -22,17 +22,18 @@ namespace {
 /// One attempt: resolve, connect to each address in turn, under one timer.
 struct attempt : std::enable_shared_from_this<attempt> {
     attempt(
-        asio::io_context& io,
+        poller& on,
         upstream target,
         std::function<void(int, std::string)> callback,
         std::weak_ptr<void> guard)
         : where{std::move(target)}
         , done{std::move(callback)}
         , alive{std::move(guard)}
-        , resolver{io}
-        , socket{io}
-        , local{io}
-        , timer{io} {}
+        , guest{on}
+        , resolver{on.io()}
+        , socket{on.io()}
+        , local{on.io()}
+        , timer{on.io()} {}
 
     void finish(int fd, const std::string& why) {
         if (!done) return;
@@ -94,6 +95,7 @@ struct attempt : std::enable_shared_from_this<attempt> {
     upstream where;
     std::function<void(int, std::string)> done;
     std::weak_ptr<void> alive;
+    poller::guest guest;
     asio::ip::tcp::resolver resolver;
     asio::ip::tcp::socket socket;
     asio::local::stream_protocol::socket local;
@@ -108,12 +110,12 @@ std::string address_of(const upstream& where) {
 }
 
 void dial(
-    asio::io_context& io,
+    poller& on,
     const upstream& where,
     std::chrono::milliseconds timeout,
     std::function<void(int fd, std::string error)> done,
     std::weak_ptr<void> alive) {
-    auto one = std::make_shared<attempt>(io, where, std::move(done), std::move(alive));
+    auto one = std::make_shared<attempt>(on, where, std::move(done), std::move(alive));
     one->start_timer(timeout);
     if (where.host.starts_with('/')) {
         one->connect_unix();

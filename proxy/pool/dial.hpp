@@ -3,9 +3,8 @@
 
 #pragma once
 
+#include "pool/poller.hpp"
 #include "pool/settings.hpp"
-
-#include <boost/asio/io_context.hpp>
 
 #include <functional>
 #include <memory>
@@ -16,7 +15,7 @@ namespace postern::pool {
 /// Connects to `where` and hands over the connected descriptor (owned by the callee), or -1 and
 /// why. Never calls `done` from within this call, nor once `alive` has expired.
 void dial(
-    boost::asio::io_context& io,
+    poller& on,
     const upstream& where,
     std::chrono::milliseconds timeout,
     std::function<void(int fd, std::string error)> done,

@@ -4,13 +4,13 @@
 
 #include <boost/asio/io_context.hpp>
 #include <boost/asio/posix/stream_descriptor.hpp>
-#include <boost/asio/post.hpp>
 
 #include <algorithm>
 #include <arpa/inet.h>
 #include <cerrno>
 #include <fcntl.h>
 #include <netinet/in.h>
+#include <sys/eventfd.h>
 #include <sys/socket.h>
 #include <unistd.h>
 #include <utility>
@@ -20,47 +20,182 @@ namespace postern::pool {
 /// Asio's view of our epoll: a descriptor that is readable when one of our sockets is ready.
 struct poller::waiter {
     boost::asio::posix::stream_descriptor descriptor;
+    bool armed = false;
 };
 
-poller::poller(boost::asio::io_context& io)
-    : io_{io} {
-    core_->epoll = epoll_create1(EPOLL_CLOEXEC);
-    core_->owner = this;
-    POSTERN_ASSERT(core_->epoll >= 0);
-    waiter_ = std::make_unique<waiter>(
-        waiter{boost::asio::posix::stream_descriptor{io, core_->epoll}});
-    arm();
+poller::core::core()
+    : epoll{epoll_create1(EPOLL_CLOEXEC)}
+    , wakes{eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK)} {
+    POSTERN_ASSERT(epoll >= 0 && wakes >= 0);
+    epoll_event event{};
+    event.events = EPOLLIN;
+    event.data.ptr = this;  // no channel is there
+    epoll_ctl(epoll, EPOLL_CTL_ADD, wakes, &event);
 }
+
+poller::core::~core() {
+    ::close(wakes);
+    ::close(epoll);
+}
+
+/// Whether the caller is the loop's thread, or there is none.
+bool poller::core::is_ours() const noexcept {
+    const auto runs = thread.load(std::memory_order_relaxed);
+    return runs == std::thread::id{} || runs == std::this_thread::get_id();
+}
+
+void poller::core::wake() const noexcept {
+    const std::uint64_t one = 1;
+    static_cast<void>(::write(wakes, &one, sizeof one));
+}
+
+poller::guest::guest(poller& host)
+    : core_{host.core_} {
+    POSTERN_ASSERT(core_->is_ours());
+    ++core_->guests;
+}
+
+poller::guest::~guest() {
+    --core_->guests;
+}
+
+poller::poller(boost::asio::io_context& guests)
+    : io_{guests}
+    , waiter_{std::make_unique<waiter>(
+          waiter{boost::asio::posix::stream_descriptor{guests, core_->epoll}})} {}
 
 poller::~poller() {
-    core_->owner = nullptr;  // the descriptor closes the epoll
-}
-
-void poller::arm() {
-    using boost::asio::posix::descriptor_base;
-    waiter_->descriptor.async_wait(
-        descriptor_base::wait_read,
-        [this](const boost::system::error_code& error) {
-            if (error) return;  // destroyed or stopping
-            dispatch();
-            arm();
-        });
-}
-
-/// Going back to Asio costs two system calls; under load the next events are there already.
-void poller::dispatch() {
-    core_->dispatching = true;
-    for (int left = events_between_looks; left > 0;) {
-        const int seen = dispatch_round() + dispatch_reminded();
-        if (seen <= 0) break;
-        left -= seen;
+    core_->closed = true;
+    waiter_->descriptor.release();  // the core closes it
+    // What is still to be called may hold on to the core, and a timer's task to its timer.
+    while (!core_->timers.empty()) {
+        auto* late = core_->timers.begin()->second;
+        core_->timers.erase(core_->timers.begin());
+        const auto uncalled = std::exchange(late->task_, nullptr);
     }
-    core_->dispatching = false;
-    if (!core_->reminded.empty()) dispatch_soon();
+    for (std::vector<std::function<void()>> left; core_->has_tasks.exchange(false); left.clear()) {
+        const std::scoped_lock lock{core_->mutex};
+        left.swap(core_->tasks);
+    }
 }
 
-void poller::dispatch_soon() {
-    boost::asio::post(io_, [this] { dispatch(); });
+void poller::post(std::function<void()> task) {
+    bool first = false;
+    {
+        const std::scoped_lock lock{core_->mutex};
+        first = core_->tasks.empty();
+        core_->tasks.push_back(std::move(task));
+        core_->has_tasks.store(true, std::memory_order_release);
+    }
+    // The thread itself looks before it sleeps.
+    if (first && core_->thread.load(std::memory_order_relaxed) != std::this_thread::get_id())
+        core_->wake();
+}
+
+void poller::stop() {
+    core_->stopped = true;
+    core_->wake();
+}
+
+void poller::run() {
+    core_->thread = std::this_thread::get_id();
+    while (!core_->stopped.load(std::memory_order_relaxed))
+        turn(true);
+    core_->thread = std::thread::id{};
+}
+
+bool poller::run_ready() {
+    return turn(false);
+}
+
+bool poller::turn(bool may_sleep) {
+    const bool was_busy = run_tasks() | fire_timers();
+    const int timeout = may_sleep ? sleep_limit() : 0;
+    if (core_->guests > 0) {
+        host(timeout);
+        return was_busy;
+    }
+    return dispatch(timeout) > 0 || was_busy;
+}
+
+/// With what their handlers have others do, all in one round.
+bool poller::run_tasks() {
+    if (!core_->has_tasks.load(std::memory_order_acquire)) return false;
+    {
+        const std::scoped_lock lock{core_->mutex};
+        running_tasks_.swap(core_->tasks);
+        core_->has_tasks.store(false, std::memory_order_relaxed);
+    }
+    core_->dispatching = true;
+    for (auto& task : running_tasks_) {
+        task();
+        task = nullptr;  // what it held goes before the next is called
+    }
+    running_tasks_.clear();
+    flush();
+    core_->dispatching = false;
+    return true;
+}
+
+bool poller::fire_timers() {
+    auto& timers = core_->timers;
+    if (timers.empty()) return false;
+    const auto at = now();
+    bool fired = false;
+    core_->dispatching = true;
+    // Those that are armed meanwhile are due later than `at`.
+    while (!timers.empty() && timers.begin()->first <= at) {
+        auto* due = timers.begin()->second;
+        timers.erase(timers.begin());
+        std::exchange(due->task_, nullptr)();
+        fired = true;
+    }
+    flush();
+    core_->dispatching = false;
+    return fired;
+}
+
+int poller::sleep_limit() const {
+    if (core_->has_tasks.load(std::memory_order_relaxed) || !core_->reminded.empty()) return 0;
+    if (core_->timers.empty()) return -1;
+    constexpr monotonic_ns ns_a_ms = 1'000'000;
+    constexpr monotonic_ns longest_ms = 3'600'000;
+    const auto left = core_->timers.begin()->first - now();
+    return static_cast<int>(std::clamp((left + ns_a_ms - 1) / ns_a_ms, {}, longest_ms));
+}
+
+/// Where Asio sleeps, going back to it costs several system calls; under load the next events are
+/// there already.
+void poller::host(int timeout_ms) {
+    int left = events_between_looks;
+    for (int seen = 1; seen > 0 && left > 0; left -= seen)
+        seen = dispatch(0);
+    if (io_.stopped()) io_.restart();
+    if (!std::exchange(waiter_->armed, true)) {
+        waiter_->descriptor.async_wait(
+            boost::asio::posix::descriptor_base::wait_read,
+            [this](const boost::system::error_code& error) {
+                if (!error) waiter_->armed = false;  // else it is being destroyed
+            });
+    }
+    // What was handled may have left something to be done at once.
+    const bool is_idle = left == events_between_looks && sleep_limit() != 0;
+    if (is_idle && timeout_ms != 0) {
+        const auto limit = timeout_ms < 0 ? std::chrono::hours{1}
+                                          : std::chrono::milliseconds{timeout_ms};
+        io_.run_one_for(limit);
+    }
+    io_.poll();
+}
+
+/// Handles what is there, or the first to come within `timeout_ms` (-1: whenever).
+int poller::dispatch(int timeout_ms) {
+    core_->dispatching = true;
+    const int seen = dispatch_round(timeout_ms);
+    const int reminded = dispatch_reminded();
+    core_->dispatching = false;
+    POSTERN_ASSERT(core_->gathering.empty());
+    return std::max(seen, 0) + reminded;
 }
 
 int poller::dispatch_reminded() {
@@ -73,17 +208,45 @@ int poller::dispatch_reminded() {
         target->handler_->on_readable();
     }
     all.erase(all.begin(), all.begin() + static_cast<std::ptrdiff_t>(count));
+    if (count != 0) flush();
     return static_cast<int>(count);
 }
 
-int poller::dispatch_round() {
+void poller::flush() {
+    auto& all = core_->gathering;
+    for (std::size_t i = 0; i < all.size(); ++i) {  // one that is flushed may make others gather
+        auto* target = std::exchange(all[i], nullptr);
+        if (target == nullptr) continue;
+        target->flushes_soon_ = false;
+        target->handler_->on_flush();
+    }
+    all.clear();
+}
+
+void poller::dispatch_event(channel& target, std::uint32_t events) {
+    if ((events & EPOLLOUT) == 0) return target.handler_->on_readable();
+    if (target.reads_by_writing_) {
+        target.needs_write_to_read(false);
+        return target.handler_->on_readable();
+    }
+    // The handler may close the channel; a read event then is of no interest any more, and if it
+    // was not closed level triggering reports it again in the next round.
+    target.handler_->on_writable();
+}
+
+int poller::dispatch_round(int timeout_ms) {
     auto& round = *core_;
-    const int seen = epoll_wait(round.epoll, round.events.data(), events_per_round, 0);
+    const int seen = epoll_wait(round.epoll, round.events.data(), events_per_round, timeout_ms);
     round.ready = seen;
     round.done = 0;
     // An idle server's end is heard before anyone of the same round could be lent it.
     for (int i = 0; i < round.ready; ++i) {
         auto& event = round.events[static_cast<std::size_t>(i)];
+        if (event.data.ptr == core_.get()) {
+            std::uint64_t count = 0;
+            static_cast<void>(::read(round.wakes, &count, sizeof count));
+            event.data.ptr = nullptr;  // what was posted is looked for before each sleep
+        }
         auto* target = static_cast<channel*>(event.data.ptr);
         if (target == nullptr || !target->at_rest_) continue;
         event.data.ptr = nullptr;
@@ -93,20 +256,11 @@ int poller::dispatch_round() {
         const epoll_event event = round.events[static_cast<std::size_t>(round.done++)];
         auto* target = static_cast<channel*>(event.data.ptr);
         if (target == nullptr) continue;  // forgotten by an earlier handler of this round
-        if ((event.events & EPOLLOUT) != 0 && target->reads_by_writing_) {
-            target->needs_write_to_read(false);
-            target->handler_->on_readable();
-            continue;
-        }
-        if ((event.events & EPOLLOUT) != 0) {
-            // The handler may close the channel; a read event then is of no interest any more, and
-            // if it was not closed level triggering reports it again in the next round.
-            target->handler_->on_writable();
-            continue;
-        }
-        target->handler_->on_readable();
+        dispatch_event(*target, event.events);
+        if (round.done % events_between_flushes == 0) flush();
     }
     round.ready = 0;
+    flush();
     return seen;
 }
 
@@ -116,12 +270,25 @@ void poller::core::forget(const channel* gone) noexcept {
         if (event.data.ptr == gone) event.data.ptr = nullptr;
     }
     std::ranges::replace(reminded, const_cast<channel*>(gone), nullptr);
+    if (gone->flushes_soon_) std::ranges::replace(gathering, const_cast<channel*>(gone), nullptr);
 }
 
 void poller::core::remind(channel* of) {
-    if (owner == nullptr) return;
-    reminded.push_back(of);
-    if (!dispatching) owner->dispatch_soon();
+    if (!closed) reminded.push_back(of);
+}
+
+void timer::expires_after(std::chrono::nanoseconds wait, std::function<void()> task) {
+    POSTERN_ASSERT(core_->is_ours());
+    cancel();
+    due_ = now() + std::max<monotonic_ns>(wait.count(), 0);
+    task_ = std::move(task);
+    core_->timers.emplace(due_, this);
+}
+
+void timer::cancel() noexcept {
+    if (!task_) return;
+    core_->timers.erase({due_, this});
+    task_ = nullptr;
 }
 
 channel::channel(poller& where, int fd, socket_handler& handler)
@@ -150,6 +317,7 @@ void channel::attach(poller& where) noexcept {
 void channel::detach() noexcept {
     if (core_ == nullptr) return;
     core_->forget(this);
+    flushes_soon_ = false;
     epoll_ctl(core_->epoll, EPOLL_CTL_DEL, fd_, nullptr);
     core_ = nullptr;
 }
@@ -187,6 +355,12 @@ void channel::hang_up() noexcept {
     for (int i = 0; i < 256 && receive(unread, sizeof unread).state == io_state::done; ++i) {
     }
     close();
+}
+
+void channel::flush_soon() {
+    POSTERN_ASSERT(in_round());
+    if (std::exchange(flushes_soon_, true)) return;
+    core_->gathering.push_back(this);
 }
 
 void channel::update(std::uint32_t wanted) noexcept {

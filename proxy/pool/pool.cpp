@@ -4,14 +4,9 @@
 #include "base/log.hpp"
 #include "base/metrics.hpp"
 
-#include <boost/asio/io_context.hpp>
-#include <boost/asio/post.hpp>
-
 #include <algorithm>
 
 namespace postern::pool {
-
-namespace asio = boost::asio;
 
 namespace {
 
@@ -217,7 +212,7 @@ void pool::look_for_room() {
         if (waiters_.empty()) return;
         thread = waiters_.front().thread;
     }
-    asio::post(pollers_[thread]->io(), [weak = weak_from_this(), thread] {
+    pollers_[thread]->post([weak = weak_from_this(), thread] {
         if (const auto self = weak.lock()) self->maybe_connect(thread);
     });
 }
@@ -226,7 +221,7 @@ bool pool::close_one_idle() {
     if (waiting_.load() != 0) return false;
     for (std::size_t thread = 0; thread < shelves_.size(); ++thread) {
         if (shelves_[thread]->count.load() == 0) continue;
-        asio::post(pollers_[thread]->io(), [weak = weak_from_this(), thread] {
+        pollers_[thread]->post([weak = weak_from_this(), thread] {
             const auto self = weak.lock();
             if (self == nullptr) return;
             auto& shelf = *self->shelves_[thread];
@@ -252,8 +247,8 @@ void pool::begin_login(std::size_t thread, std::uint64_t number) {
         [weak = weak_from_this(), thread, number, began = now()](connect_outcome outcome) {
             const auto self = weak.lock();
             if (self == nullptr) return;
-            // Its timer must not outlast the thread's; but we are within a call of it now.
-            asio::post(self->pollers_[thread]->io(), [weak, number] {
+            // It is done with; but we are within a call of it now.
+            self->pollers_[thread]->post([weak, number] {
                 if (const auto later = weak.lock()) later->forget_login(number);
             });
             self->on_connected(thread, began, std::move(outcome));
@@ -288,7 +283,7 @@ void pool::on_connect_failed(std::size_t thread, monotonic_ns began, const conne
     give_place_back();
     log::warning("pool {}/{}: {}", database_, user(), why.message);
     if (first) {
-        asio::post(pollers_[first->thread]->io(), [callback = std::move(first->when_granted), why] {
+        pollers_[first->thread]->post([callback = std::move(first->when_granted), why] {
             callback({nullptr, why});
         });
     }
@@ -319,23 +314,19 @@ void pool::on_connected(std::size_t thread, monotonic_ns began, connect_outcome 
 void pool::hand_over(std::size_t thread, server_ptr returned, waiter to) {
     metrics::observe(metrics::histogram::pool_wait, now() - to.since);
     if (to.thread == thread) {
-        asio::post(
-            pollers_[thread]->io(),
-            [callback = std::move(to.when_granted),
-             lent = std::make_shared<server_ptr>(std::move(returned))] {
-                callback({std::move(*lent), std::nullopt});
-            });
+        pollers_[thread]->post([callback = std::move(to.when_granted),
+                                lent = std::make_shared<server_ptr>(std::move(returned))] {
+            callback({std::move(*lent), std::nullopt});
+        });
         return;
     }
     returned->link.detach();
-    asio::post(
-        pollers_[to.thread]->io(),
-        [callback = std::move(to.when_granted),
-         lent = std::make_shared<server_ptr>(std::move(returned)),
-         where = pollers_[to.thread]] {
-            (*lent)->link.attach(*where);
-            callback({std::move(*lent), std::nullopt});
-        });
+    pollers_[to.thread]->post([callback = std::move(to.when_granted),
+                               lent = std::make_shared<server_ptr>(std::move(returned)),
+                               where = pollers_[to.thread]] {
+        (*lent)->link.attach(*where);
+        callback({std::move(*lent), std::nullopt});
+    });
 }
 
 void pool::give_back(std::size_t thread, server_ptr returned) {
@@ -385,7 +376,7 @@ void pool::ask_others(std::size_t thread) {
             donate(thread);
             continue;
         }
-        asio::post(pollers_[other]->io(), [weak = weak_from_this(), other] {
+        pollers_[other]->post([weak = weak_from_this(), other] {
             if (const auto self = weak.lock()) self->donate(other);
         });
     }
@@ -443,7 +434,7 @@ void pool::resume() {
     const std::scoped_lock lock{mutex_};
     // One server for each of those who wait; the rest comes as servers are given back.
     for (const auto& one : waiters_) {
-        asio::post(pollers_[one.thread]->io(), [weak = weak_from_this(), thread = one.thread] {
+        pollers_[one.thread]->post([weak = weak_from_this(), thread = one.thread] {
             if (const auto self = weak.lock()) self->maybe_connect(thread);
         });
     }
@@ -456,7 +447,7 @@ std::size_t pool::servers() const {
 
 void pool::sweep_everywhere() {
     for (std::size_t thread = 0; thread < pollers_.size(); ++thread) {
-        asio::post(pollers_[thread]->io(), [weak = weak_from_this(), thread] {
+        pollers_[thread]->post([weak = weak_from_this(), thread] {
             if (const auto self = weak.lock()) self->sweep(thread);
         });
     }
@@ -530,7 +521,7 @@ void pool::close_idle(std::size_t thread) {
     shelf.count.store(0);
     for (std::size_t i = 0; i < gone; ++i)
         lost();
-    // Logins own timers of the threads' io_contexts, which go before the pools.
+    // Logins dial by the threads' io_contexts, which go before the pools.
     const std::scoped_lock lock{mutex_};
     logins_.clear();
 }

@@ -9,7 +9,6 @@
 #include "session/session.hpp"
 #include "sql/analyzer.hpp"
 
-#include <boost/asio/post.hpp>
 #include <fmt/format.h>
 
 #include <algorithm>
@@ -479,7 +478,7 @@ bool session::join_flight(const cache::key_view& key, const coherence::dependenc
     const auto request = ++request_number_;
     auto landing = [weak = weak_from_this(), &home = worker_, request](cache::entry_ptr answer) {
         // On the leader's thread.
-        boost::asio::post(home.io, [weak, request, answer = std::move(answer)] {
+        home.events.post([weak, request, answer = std::move(answer)] {
             const auto self = weak.lock();
             if (self == nullptr || self->destroyed_ || self->request_number_ != request) return;
             self->waiting_for_ = nullptr;

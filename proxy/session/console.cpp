@@ -4,8 +4,6 @@
 #include "session/session.hpp"
 #include "session/startup_options.hpp"
 
-#include <boost/asio/post.hpp>
-
 #include <algorithm>
 
 namespace postern::session {
@@ -122,7 +120,7 @@ void session::ask_console(std::string command, console_answer form) {
     worker_.shared.console(
         {std::move(command), console_->may_act, console_->cancelled},
         [&home = worker_, id = id_, form](console_reply reply) {
-            boost::asio::post(home.io, [&home, id, form, reply = std::move(reply)] {
+            home.events.post([&home, id, form, reply = std::move(reply)] {
                 if (auto* self = home.find(id)) {
                     const auto keep_alive = self->shared_from_this();
                     self->on_console_reply(reply, form);

@@ -6,7 +6,6 @@
 #include "base/metrics.hpp"
 #include "session/session.hpp"
 
-#include <boost/asio/post.hpp>
 #include <fmt/format.h>
 
 #include <algorithm>
@@ -687,21 +686,37 @@ void session::compose_execute(const wire::message& message, execution& one, std:
 
 void session::send_to_server(std::string_view bytes) {
     metrics::add(metrics::counter::bytes_to_servers, bytes.size());
+    auto& link = server_->link;
+    if (link.in_round() && !link.wants_write() &&
+        server_->outbox.size() + bytes.size() <= gathered_max) {
+        if (server_->outbox.empty()) server_->outbox = worker_.spare_buffer();
+        server_->outbox.append(bytes);
+        return link.flush_soon();
+    }
+    if (!link.wants_write()) flush_server();
     if (server_->outbox.empty()) {
-        const auto sent = server_->link.send(bytes);
+        const auto sent = link.send(bytes);
         // A server that is gone shows when its answer is read: what it said last comes first.
         if (sent.state == pool::channel::io_state::closed) return;
         if (sent.state == pool::channel::io_state::done) bytes.remove_prefix(sent.count);
         if (bytes.empty()) return;
     }
     server_->outbox.append(bytes);
-    server_->link.want_write(true);
+    link.want_write(true);
 }
 
 void session::on_server_writable() {
     const auto keep_alive = shared_from_this();
     if (!server_) return;
+    const bool was_full = server_->link.wants_write();
+    flush_server();
+    if (was_full || server_->link.wants_write()) back_pressure();
+}
+
+/// Sends what has been gathered for the server, or has waited for its socket.
+void session::flush_server() {
     auto& outbox = server_->outbox;
+    if (outbox.empty()) return;
     const auto sent = server_->link.send(std::string_view{outbox}.substr(server_->outbox_sent));
     if (sent.state == pool::channel::io_state::closed) {
         outbox.clear();
@@ -715,11 +730,8 @@ void session::on_server_writable() {
         outbox.erase(0, server_->outbox_sent);
         server_->outbox_sent = 0;
     }
-    if (outbox.empty()) {
-        server_->link.want_write(false);
-        std::string{}.swap(server_->outbox);
-    }
-    back_pressure();
+    server_->link.want_write(!outbox.empty());
+    if (outbox.empty()) worker_.keep_buffer(std::move(outbox));
 }
 
 /// An error of our own in answer to the request, with what PostgreSQL does on one: the transaction

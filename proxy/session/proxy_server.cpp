@@ -4,9 +4,6 @@
 #include "pool/poller.hpp"
 #include "session/session.hpp"
 
-#include <boost/asio/executor_work_guard.hpp>
-#include <boost/asio/post.hpp>
-#include <boost/asio/steady_timer.hpp>
 #include <fmt/format.h>
 
 #include <algorithm>
@@ -96,11 +93,9 @@ struct proxy_server::acceptor final : pool::socket_handler {
 
 struct proxy_server::timers {
     explicit timers(worker& home)
-        : sweep{home.io}
-        , work{boost::asio::make_work_guard(home.io)} {}
-    boost::asio::steady_timer sweep;
+        : sweep{home.events} {}
+    pool::timer sweep;
     monotonic_ns pools_due = 0;
-    boost::asio::executor_work_guard<boost::asio::io_context::executor_type> work;
 };
 
 proxy_server::proxy_server(
@@ -140,7 +135,7 @@ outcome<void> proxy_server::start(std::vector<listening_socket> handed) {
     start_catalogs();
     for (auto& one : shared_.workers) {
         sweep(*one);
-        threads_.emplace_back([home = one.get()] { home->io.run(); });
+        threads_.emplace_back([home = one.get()] { home->events.run(); });
     }
     return boost::system::in_place_value;
 }
@@ -203,7 +198,7 @@ void proxy_server::deal_out(int fd, std::string address) {
         if (one->load.load() < home->load.load()) home = one.get();
     }
     ++home->load;
-    boost::asio::post(home->io, [home, fd, address = std::move(address)]() mutable {
+    home->events.post([home, fd, address = std::move(address)]() mutable {
         home->adopt(fd, std::move(address));
     });
 }
@@ -227,7 +222,7 @@ void proxy_server::start_catalogs() {
             },
             [this] {
                 for (const auto& home : shared_.workers)
-                    boost::asio::post(home->io, [home = home.get()] { home->reconsider_pins(); });
+                    home->events.post([home = home.get()] { home->reconsider_pins(); });
             });
         if (!settings->auth_query.empty()) {
             entry.auth = std::make_unique<catalog::auth_lookup>(how.conninfo, settings->auth_query);
@@ -238,9 +233,7 @@ void proxy_server::start_catalogs() {
 void proxy_server::sweep(worker& home) {
     auto& timer = timers_[home.number]->sweep;
     // A reload that asks for shorter intervals is heard of within a second.
-    timer.expires_after(home.sweep_interval());
-    timer.async_wait([this, &home](const boost::system::error_code& error) {
-        if (error) return;
+    timer.expires_after(home.sweep_interval(), [this, &home] {
         home.check_timeouts();
         for (const auto& one : shared_.pools())
             one->look_at_queue(home.number);
@@ -303,7 +296,7 @@ void proxy_server::on_every_worker(const std::function<void(worker&)>& task) con
     for (const auto& one : shared_.workers) {
         auto done = std::make_shared<std::promise<void>>();
         answers.push_back(done->get_future());
-        boost::asio::post(one->io, [&task, done, home = one.get()] {
+        one->events.post([&task, done, home = one.get()] {
             task(*home);
             done->set_value();
         });
@@ -343,7 +336,7 @@ void proxy_server::stop() {
         one.auth.reset();
     }
     for (auto& one : shared_.workers)
-        one->io.stop();
+        one->events.stop();
     for (auto& one : threads_)
         one.join();
     threads_.clear();

@@ -882,6 +882,7 @@ void session::release_server() {
         (phase_ == phase::closing ? must_discard() : phase_ != phase::welcoming))
         return;
     const bool mid_message = relay_rest_ != 0 || copy_rest_ != 0;
+    flush_server();
     if (!server_->inbox.empty() || !server_->outbox.empty() || mid_message ||
         server_->worn == nullptr) {
         return drop_server();

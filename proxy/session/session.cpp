@@ -4,8 +4,6 @@
 #include "base/log.hpp"
 #include "base/metrics.hpp"
 
-#include <boost/asio/post.hpp>
-
 #include <sys/socket.h>
 
 namespace postern::session {
@@ -37,6 +35,14 @@ void session::events::on_readable() {
         owner.on_client_readable();
     } else {
         owner.on_server_readable();
+    }
+}
+
+void session::events::on_flush() {
+    if (of == side::client) {
+        owner.on_client_flush();
+    } else {
+        owner.on_server_writable();
     }
 }
 
@@ -154,7 +160,12 @@ void session::resume() {
         shrink(in_);
     }
     if (busy()) return;
-    if (half_closed_) return client_vanished();
+    if (half_closed_) {
+        // It still reads.
+        flush_client();
+        if (out_.empty() && !client_gone_) client_vanished();
+        return;
+    }
     end_if_stopping();
 }
 
@@ -169,17 +180,18 @@ void session::send_to_client(std::string_view bytes) {
     if (client_gone_ || said_farewell_ || bytes.empty()) return;
     metrics::add(metrics::counter::bytes_to_clients, bytes.size());
     traffic_->sent += bytes.size();
+    if (client_.in_round() && !client_.wants_write() &&
+        out_.size() + bytes.size() <= gathered_max) {
+        if (out_.empty()) out_ = worker_.spare_buffer();
+        out_.append(bytes);
+        client_.flush_soon();
+        return;
+    }
+    flush_client();
+    if (client_gone_) return;
     if (out_.empty()) {
         const auto sent = client_.send(bytes);
-        if (sent.state == pool::channel::io_state::closed) {
-            // Found out while something is being relayed: the state machine goes on without a
-            // client and ends at its next resting point.
-            client_gone_ = true;
-            boost::asio::post(worker_.io, [weak = weak_from_this()] {
-                if (const auto self = weak.lock()) self->client_vanished();
-            });
-            return;
-        }
+        if (sent.state == pool::channel::io_state::closed) return lose_client();
         if (sent.state == pool::channel::io_state::done) bytes.remove_prefix(sent.count);
         if (bytes.empty()) return;
     }
@@ -189,6 +201,32 @@ void session::send_to_client(std::string_view bytes) {
         server_->link.want_read(false);
         leave_flights();
     }
+}
+
+/// Found out while something is being relayed: the state machine goes on without a client and ends
+/// at its next resting point.
+void session::lose_client() {
+    client_gone_ = true;
+    worker_.events.post([weak = weak_from_this()] {
+        if (const auto self = weak.lock()) self->client_vanished();
+    });
+}
+
+/// Sends what has been gathered for the client now; what its socket does not take waits for it.
+void session::flush_client() {
+    if (out_.empty() || client_.wants_write()) return;
+    const auto sent = client_.send(out_);
+    if (sent.state == pool::channel::io_state::closed) return lose_client();
+    if (sent.state == pool::channel::io_state::done && sent.count == out_.size())
+        return worker_.keep_buffer(std::move(out_));
+    if (sent.state == pool::channel::io_state::done) out_.erase(0, sent.count);
+    client_.want_write(true);
+}
+
+void session::on_client_flush() {
+    const auto keep_alive = shared_from_this();
+    flush_client();
+    if (phase_ == phase::closing && out_.empty() && !server_ && !client_gone_) destroy();
 }
 
 void session::on_client_writable() {
@@ -231,6 +269,7 @@ void session::farewell(std::string_view sqlstate, std::string_view message) {
     log::info("client {} {}: {}", id_, address_, message);
     fail_client("FATAL", sqlstate, message);
     said_farewell_ = true;
+    flush_client();
     if (!out_.empty()) return client_vanished();
     end();
 }
@@ -293,17 +332,14 @@ void session::kill() {
 }
 
 void session::start_wait_timer(std::chrono::milliseconds limit, void (session::*expired)()) {
-    if (timer_ == nullptr) timer_ = std::make_unique<boost::asio::steady_timer>(worker_.io);
-    timer_->expires_after(limit);
+    if (timer_ == nullptr) timer_ = std::make_unique<pool::timer>(worker_.events);
     // `id` and the worker find the session again: during construction there is no weak_ptr yet.
-    timer_->async_wait(
-        [&home = worker_, id = id_, expired](const boost::system::error_code& error) {
-            if (error) return;
-            if (auto* self = home.find(id)) {
-                const auto keep_alive = self->shared_from_this();
-                (self->*expired)();
-            }
-        });
+    timer_->expires_after(limit, [&home = worker_, id = id_, expired] {
+        if (auto* self = home.find(id)) {
+            const auto keep_alive = self->shared_from_this();
+            (self->*expired)();
+        }
+    });
 }
 
 void session::stop_wait_timer() {

@@ -22,8 +22,6 @@
 #include "wire/backend.hpp"
 #include "wire/frontend.hpp"
 
-#include <boost/asio/steady_timer.hpp>
-
 #include <bitset>
 #include <chrono>
 #include <functional>
@@ -269,6 +267,7 @@ private:
             , of{which} {}
         void on_readable() override;
         void on_writable() override;
+        void on_flush() override;
         session& owner;
         side of;
     };
@@ -284,7 +283,12 @@ private:
     std::size_t consume(std::string_view bytes);
     std::size_t consume_ready(std::string_view bytes);
     void resume();
+    /// So much is gathered while a round of events is handled; more is sent from where it stands.
+    static constexpr std::size_t gathered_max = std::size_t{8} << 10;
     void send_to_client(std::string_view bytes);
+    void flush_client();
+    void on_client_flush();
+    void lose_client();
     void fail_client(
         std::string_view severity,
         std::string_view sqlstate,
@@ -456,6 +460,7 @@ private:
     void prepare_fills();
     void raise_fence();
     void send_to_server(std::string_view bytes);
+    void flush_server();
     void on_server_writable();
     void on_granted(pool::grant given);
     void on_wait_expired();
@@ -563,8 +568,8 @@ private:
     std::string cancel_secret_;
     catalog::watcher* watcher_ = nullptr;
     pool::pool_ptr pool_;
-    traffic* traffic_;                                  // of its thread and database
-    std::unique_ptr<boost::asio::steady_timer> timer_;  // while something is waited for
+    traffic* traffic_;                    // of its thread and database
+    std::unique_ptr<pool::timer> timer_;  // while something is waited for
 
     // How long it may take. The points in time are those that are known anyway.
     client_timeouts timeouts_;

@@ -8,7 +8,6 @@
 #include "session/session.hpp"
 #include "session/startup_options.hpp"
 
-#include <boost/asio/post.hpp>
 #include <fmt/format.h>
 
 #include <algorithm>
@@ -112,6 +111,7 @@ bool session::on_encryption_request(const wire::startup_packet& packet, bool mor
         return false;
     }
     send_to_client("S");
+    flush_client();
     if (!out_.empty()) {
         // A socket that takes no single byte; it must not follow within TLS.
         end();
@@ -129,7 +129,7 @@ void session::on_cancel_packet(const wire::startup_packet& packet) {
     client_.want_read(false);
     auto delivered = [weak = weak_from_this(), &home = worker_] {
         // On the thread of the session that was cancelled.
-        boost::asio::post(home.io, [weak] {
+        home.events.post([weak] {
             if (const auto self = weak.lock()) self->destroy();
         });
     };
@@ -299,7 +299,7 @@ void session::authenticate() {
     lookup->find(
         user_,
         [&home = worker_, id = id_, method](const std::optional<std::string>& verifier) {
-            boost::asio::post(home.io, [&home, id, method, verifier] {
+            home.events.post([&home, id, method, verifier] {
                 auto* self = home.find(id);
                 if (self == nullptr || self->phase_ != phase::authenticating) return;
                 const auto keep_alive = self->shared_from_this();

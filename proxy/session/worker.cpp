@@ -3,7 +3,6 @@
 #include "session/limits.hpp"
 #include "session/session.hpp"
 
-#include <boost/asio/post.hpp>
 #include <fmt/format.h>
 
 #include <atomic>
@@ -20,6 +19,9 @@ constexpr std::size_t prepared_bytes_max = std::size_t{32} << 20;
 constexpr std::size_t settings_maps_min = 1000;
 /// Combinations of search_path, role and settings that are remembered as one.
 constexpr std::size_t statement_contexts_max = 1024;
+/// Those of one round, and no more memory than that.
+constexpr std::size_t spare_buffers_max = 64;
+constexpr std::size_t spare_capacity_max = std::size_t{16} << 10;
 /// What of a statement's text SHOW CACHE WHY can print.
 constexpr std::size_t shown_text_max = 512;
 
@@ -64,12 +66,27 @@ worker::worker(shared_state& everything, std::size_t own_number)
     , events{io}
     , front{std::make_unique<front_request>()} {
     if (shared.redis) {
+        redis_guest_.emplace(events);
         redis = std::make_unique<cache::redis_store>(io, *shared.redis, shared.start_token);
     }
 }
 
 worker::~worker() {
     sessions_.clear();
+}
+
+std::string worker::spare_buffer() {
+    if (spare_buffers_.empty()) return {};
+    auto spare = std::move(spare_buffers_.back());
+    spare_buffers_.pop_back();
+    return spare;
+}
+
+void worker::keep_buffer(std::string emptied) {
+    if (emptied.capacity() > spare_capacity_max || spare_buffers_.size() == spare_buffers_max)
+        return;
+    emptied.clear();
+    spare_buffers_.push_back(std::move(emptied));
 }
 
 const settings_ptr& worker::settings() {
@@ -277,7 +294,7 @@ bool cancel_client(
     const auto target = shared.cancels.find(key, secret);
     if (!target) return false;
     auto& there = *shared.workers[target->thread];
-    boost::asio::post(there.io, [&there, id = target->session, done = std::move(done)] {
+    there.events.post([&there, id = target->session, done = std::move(done)] {
         auto* found = there.find(id);
         if (found == nullptr) return done();
         const auto keep_alive = found->shared_from_this();

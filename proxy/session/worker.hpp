@@ -1,4 +1,4 @@
-// One thread: its io_context, its poller, what it alone remembers, its sessions.
+// One thread: its loop, what it alone remembers, its sessions.
 
 #pragma once
 
@@ -107,7 +107,7 @@ public:
 
     shared_state& shared;
     const std::size_t number;
-    boost::asio::io_context io;
+    boost::asio::io_context io;  ///< for what `events` hosts
     pool::poller events;
     sql::analyzer analyzer;
     plan_cache plans;
@@ -120,6 +120,9 @@ public:
     std::string server_bytes;
     std::string key_material;
     const std::unique_ptr<front_request> front;
+    /// For what is gathered in a round of events: its memory goes from one to the next.
+    std::string spare_buffer();
+    void keep_buffer(std::string emptied);
 
     /// What a session with certain startup parameters is announced, learnt from a server.
     std::unordered_map<std::string, pool::reported_parameters> welcomes;
@@ -185,9 +188,11 @@ public:
     std::atomic<std::uint32_t> load{0};
 
 private:
+    std::optional<pool::poller::guest> redis_guest_;  // its connection is Asio's for life
     using prepared_map = std::unordered_map<hash128, prepared_ptr, hash128_hasher>;
     void forget(prepared_map::iterator gone);
 
+    std::vector<std::string> spare_buffers_;
     settings_ptr settings_;
     std::uint64_t settings_epoch_ = 0;
     settings_ptr swept_for_;  // the configuration that the next two were taken from

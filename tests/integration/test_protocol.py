@@ -8,6 +8,7 @@ import socket
 
 import pytest
 from harness.scripts import batch, beside_another, simple, steps, unnamed
+from harness.waiting import eventually
 from harness.wire import bind, close, describe, execute, flush, frame, parse, query, sync, terminate
 from harness.world import World, both_ways
 
@@ -335,3 +336,14 @@ def test_half_close_after_a_query_still_gets_the_answer(world):
         client.send(query("select 'late'"))
         client.socket.shutdown(socket.SHUT_WR)
         assert [one.tag for one in client.until("Z")] == ["T", "D", "C", "Z"]
+
+
+def test_half_close_still_gets_an_answer_that_its_socket_can_not_hold(world):
+    with world.client() as client:
+        client.send(query("select repeat('x', 1000000) from generate_series(1, 40)"))
+        client.socket.shutdown(socket.SHUT_WR)
+        # It begins to read when the server has long sent all that it can.
+        eventually(lambda: world.pg.value(
+            "select count(*) from pg_stat_activity where query like 'select repeat%' and wait_event = 'ClientWrite'") == 1)
+        rows = [one for one in client.until("Z") if one.tag == "D"]
+        assert [len(one.body) for one in rows] == [1000006] * 40

@@ -70,13 +70,12 @@ struct pair {
         server->secure(auth::tls_stream::accept(*served, ends[0]));
         client->secure(auth::tls_stream::connect(*trusting, ends[1], "localhost"));
         while (client->handshake().state != channel::io_state::done)
-            io.poll();
+            events.run_ready();
         client->want_write(false);
         run();
     }
     void run() {
-        io.restart();
-        while (io.poll() > 0) {
+        while (events.run_ready()) {
         }
     }
     certificate own;
