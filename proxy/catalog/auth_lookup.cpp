@@ -35,7 +35,7 @@ struct auth_lookup::state {
     bool connect() {
         if (connection != nullptr && PQstatus(connection) == CONNECTION_OK) return true;
         PQfinish(connection);
-        connection = PQconnectdb((conninfo + " connect_timeout=5").c_str());
+        connection = PQconnectdb(conninfo.c_str());
         if (PQstatus(connection) != CONNECTION_OK) {
             log::warning("auth_query: {}", PQerrorMessage(connection));
             return false;

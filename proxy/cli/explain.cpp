@@ -2,8 +2,8 @@
 
 #include "catalog/watcher.hpp"
 #include "cli/commands.hpp"
-#include "cli/conninfo.hpp"
 #include "cli/explanation.hpp"
+#include "session/conninfo.hpp"
 
 #include <fmt/format.h>
 
@@ -53,7 +53,7 @@ outcome<explanation> find_out(const std::string& path, const explain_request& re
     const auto names = choose_names(*settings, request);
     if (names.has_error()) return names.error();
 
-    auto rows = catalog::load(service_conninfo(database.value()));
+    auto rows = catalog::load(session::service_conninfo(database.value()));
     if (rows.has_error()) {
         return failure{fmt::format(
             "can't read the catalog of {}: {}",

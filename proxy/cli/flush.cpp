@@ -1,7 +1,7 @@
 // `postern flush`: logs in at the running server's console as its first administrator.
 
 #include "cli/commands.hpp"
-#include "cli/conninfo.hpp"
+#include "session/conninfo.hpp"
 
 #include <fmt/format.h>
 #include <libpq-fe.h>
@@ -12,6 +12,8 @@
 namespace postern::cli {
 
 namespace {
+
+using session::conninfo_part;
 
 struct finish_connection {
     void operator()(PGconn* handle) const noexcept { PQfinish(handle); }

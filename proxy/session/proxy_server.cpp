@@ -2,6 +2,7 @@
 
 #include "base/log.hpp"
 #include "pool/poller.hpp"
+#include "session/conninfo.hpp"
 #include "session/session.hpp"
 
 #include <fmt/format.h>
@@ -22,26 +23,6 @@ namespace {
 
 /// Of one socket: what may wait in its queue when it is closed.
 constexpr int backlog_max = 65536;
-
-std::string quoted(const std::string& value) {
-    std::string out = "'";
-    for (const char c : value) {
-        if (c == '\'' || c == '\\') out += '\\';
-        out += c;
-    }
-    return out + "'";
-}
-
-std::string conninfo_of(const database& where) {
-    auto out = fmt::format(
-        "host={} port={} dbname={} user={} application_name=postern",
-        quoted(where.server.host),
-        where.server.port,
-        quoted(where.server.database),
-        quoted(where.service.user));
-    if (!where.service.password.empty()) out += " password=" + quoted(where.service.password);
-    return out;
-}
 
 std::string peer_of(const sockaddr_storage& name) {
     char text[INET6_ADDRSTRLEN] = "";
@@ -208,7 +189,7 @@ void proxy_server::start_catalogs() {
     for (const auto& one : settings->databases) {
         if (one.service.user.empty()) continue;  // only pooled: nobody may look
         catalog::watcher_settings how;
-        how.conninfo = conninfo_of(one);
+        how.conninfo = service_conninfo(one);
         how.poll_interval = catalog_poll_interval_;
         how.vouched = settings->rules.functions;
         how.identity_variables = settings->identity.variables;

@@ -1,5 +1,6 @@
 """TLS towards clients and towards PostgreSQL."""
 
+import re
 import shutil
 import socket
 import ssl
@@ -18,6 +19,10 @@ pytestmark = pytest.mark.needs_postern
 
 ASKED_DIRECTLY = ("postgresql",)
 ENDED = (OSError, Closed)
+LOOKUP = """
+    create or replace function public.lookup(name, out usename name, out passwd text)
+    language sql security definer set search_path = pg_catalog
+    begin atomic; select rolname, rolpassword from pg_authid where rolname = $1; end"""
 
 
 @pytest.fixture(scope="module")
@@ -285,6 +290,52 @@ def test_a_cancel_goes_by_tls_too(encrypted, in_front_of):
         client.cancel()
         assert Answer(client.until("Z")).code == "57014"
         assert client.value("select 1") == "1"
+
+
+class Distrustful(Postern):
+    """Ready for the test once its catalog's connection has been refused, by itself."""
+
+    def ready(self):
+        return "certificate verify failed" in self.log_text()
+
+
+def with_own_connections(kind, upstream, **tls_settings):
+    """A Postern that reads the catalog and asks PostgreSQL for verifiers."""
+    return kind(upstream, {
+        "databases": {"app": {"tls": tls_settings}}, "users": {"alice": None},
+        "auth_query": "select usename, passwd from public.lookup($1)"})
+
+
+@pytest.mark.parametrize("mode", ["require", "verify-full"])
+def test_the_catalog_and_auth_query_are_asked_by_tls(encrypted, authority, mode):
+    root = {"root_ca": str(authority.certificate)} if "verify" in mode else {}
+    encrypted.run(LOOKUP)
+    postern = with_own_connections(Postern, encrypted.address, mode=mode, **root)
+    try:
+        with Client(postern.address, user="alice", password="alice-secret") as client:
+            assert client.value("select 1") == "1"
+            plain = ("select count(*) from pg_stat_activity join pg_stat_ssl using (pid)"
+                     " where usename = 'postern' and ssl = %s")
+            assert [encrypted.value(plain, ssl) for ssl in (True, False)] == [2, 0]
+    finally:
+        postern.remove()
+
+
+def test_the_catalog_and_auth_query_are_not_asked_where_the_server_is_not_known(encrypted):
+    encrypted.run(LOOKUP)
+    stranger = Authority("a stranger")
+    try:
+        postern = with_own_connections(
+            Distrustful, encrypted.address, mode="verify-ca", root_ca=str(stranger.certificate))
+        try:
+            assert b" 503 " in postern.http("/readyz")
+            with pytest.raises(Refused):
+                Client(postern.address, user="alice", password="alice-secret")
+            assert re.search("auth_query: .*certificate verify failed", postern.log_text())
+        finally:
+            postern.remove()
+    finally:
+        stranger.remove()
 
 
 def refusal(address):

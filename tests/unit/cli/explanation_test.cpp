@@ -4,7 +4,6 @@
 #include "cli/explanation.hpp"
 
 #include "catalog/world.hpp"
-#include "cli/conninfo.hpp"
 #include "cli/json.hpp"
 #include "cli/units.hpp"
 
@@ -124,16 +123,6 @@ TEST_CASE("an explanation reads as text and as one JSON object") {
 
 TEST_CASE("JSON text is escaped") {
     CHECK(json_quote("a\"b\\c\n\t\r\x01ä") == "\"a\\\"b\\\\c\\n\\t\\r\\u0001ä\"");
-}
-
-TEST_CASE("a connection string escapes what libpq would read otherwise") {
-    session::database database;
-    database.server = {"/run/pg", 5433, "it's"};
-    database.service = {"postern", "a\\b"};
-    CHECK(
-        service_conninfo(database) ==
-        "host='/run/pg' port='5433' dbname='it\\'s' user='postern' password='a\\\\b' "
-        "sslmode='disable' connect_timeout='5' application_name='postern' ");
 }
 
 TEST_CASE("durations and sizes are written and read back") {

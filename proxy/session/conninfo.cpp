@@ -1,10 +1,10 @@
-#include "cli/conninfo.hpp"
+#include "session/conninfo.hpp"
 
 #include <fmt/format.h>
 
 #include <algorithm>
 
-namespace postern::cli {
+namespace postern::session {
 
 std::string conninfo_part(std::string_view key, std::string_view value) {
     if (value.empty()) return "";
@@ -38,7 +38,7 @@ const char* channel_binding(pool::channel_binding binding) {
 
 }  // namespace
 
-std::string service_conninfo(const session::database& where) {
+std::string service_conninfo(const database& where) {
     // libpq counts whole seconds, and takes 1 for 2.
     const auto seconds = std::max<long>(1, (where.pool.connect_timeout.count() + 999) / 1000);
     return conninfo_part("host", where.server.host) +
@@ -55,4 +55,4 @@ std::string service_conninfo(const session::database& where) {
            conninfo_part("application_name", "postern");
 }
 
-}  // namespace postern::cli
+}  // namespace postern::session

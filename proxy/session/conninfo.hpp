@@ -8,12 +8,13 @@
 #include <string>
 #include <string_view>
 
-namespace postern::cli {
+namespace postern::session {
 
 /// `key='value'` with the value's quotes and backslashes escaped; nothing for an empty value.
 std::string conninfo_part(std::string_view key, std::string_view value);
 
-/// How Postern's own service login reaches a database.
-std::string service_conninfo(const session::database& where);
+/// How Postern's own connections, by its service login, reach a database: the catalog's,
+/// auth_query's, and those of the subcommands. TLS as its servers have it.
+std::string service_conninfo(const database& where);
 
-}  // namespace postern::cli
+}  // namespace postern::session
