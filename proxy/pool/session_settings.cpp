@@ -103,8 +103,15 @@ void reset_one(std::string& out, std::string_view name) {
 
 }  // namespace
 
-std::string change_of_dress(const settings_map& worn, const settings_map& wanted) {
+std::string change_of_dress(
+    const settings_map& worn,
+    const settings_map& wanted,
+    const settings_map& spellings) {
     std::string out;
+    const auto spelled = [&](const std::string& name) -> std::string_view {
+        const auto found = spellings.find(name);
+        return found == spellings.end() ? name : found->second;
+    };
     // Back to ourselves before anything else: another role may not be allowed to set the rest.
     for (const auto name : first_of_all) {
         const auto old_value = worn.find(name);
@@ -119,7 +126,8 @@ std::string change_of_dress(const settings_map& worn, const settings_map& wanted
     for (const auto& [name, value] : wanted) {
         if (comes_first(name)) continue;
         const auto old_value = worn.find(name);
-        if (old_value == worn.end() || old_value->second != value) set_one(out, name, value);
+        if (old_value == worn.end() || old_value->second != value)
+            set_one(out, spelled(name), value);
     }
     for (const auto name : first_of_all) {
         const auto new_value = wanted.find(name);

@@ -34,7 +34,12 @@ settings_map_ptr apply(
 /// The statements that turn a server that wears `worn` into one that wears `wanted`, as one text
 /// for a simple Query; empty when there is nothing to do. Values are quoted, names are quoted; a
 /// change of session authorisation or role comes first since it decides what else may be set.
-std::string change_of_dress(const settings_map& worn, const settings_map& wanted);
+/// `spellings`: how names are written that are not to be in lower case. PostgreSQL keeps the
+/// spelling of a custom setting that it first hears of.
+std::string change_of_dress(
+    const settings_map& worn,
+    const settings_map& wanted,
+    const settings_map& spellings = *no_settings());
 
 /// `'…'` with quotes and backslashes doubled as standard_conforming_strings = on or off both read.
 std::string quote_literal(std::string_view text);

@@ -113,7 +113,10 @@ bool session::dressed() {
     if (server_->worn == wanted) return true;
     // In a failed transaction nothing can be set, and nothing that is set matters.
     if (place_ == transaction_place::failed) return true;
-    const auto text = pool::change_of_dress(*server_->worn, *wanted);
+    const auto text = pool::change_of_dress(
+        *server_->worn,
+        *wanted,
+        spellings_ != nullptr ? *spellings_ : *pool::no_settings());
     if (text.empty()) {
         server_->worn = wanted;
         return true;

@@ -556,7 +556,8 @@ private:
     std::string user_;
     std::string application_name_;
     std::string requested_database_;
-    pool::settings_map_ptr startup_settings_;  // one for all that come with the same
+    pool::settings_map_ptr startup_settings_;              // one for all that come with the same
+    std::unique_ptr<const pool::settings_map> spellings_;  // of their names, where not lower case
     identity::variable_map login_identity_;
     std::unique_ptr<auth::scram_server> scram_;
     bool scram_started_ = false;

@@ -185,7 +185,7 @@ void session::read_startup_parameters(const wire::startup_packet& packet) {
                 return end();
             }
         } else if (!name.starts_with("_pq_.")) {
-            settings.emplace_back(to_lower(name), value);
+            settings.emplace_back(name, value);
         }
     }
     if (user_.empty()) {
@@ -193,7 +193,9 @@ void session::read_startup_parameters(const wire::startup_packet& packet) {
         return end();
     }
     if (database_name.empty()) database_name = user_;
-    for (auto& [name, value] : settings) {
+    pool::settings_map spellings;
+    for (auto& [spelled, value] : settings) {
+        const auto name = to_lower(spelled);
         if (identity::is_variable(settings_->identity, name)) {
             if (!settings_->identity.trust_startup_parameters) {
                 fail_client(
@@ -208,8 +210,12 @@ void session::read_startup_parameters(const wire::startup_packet& packet) {
         } else {
             if (name == "application_name") application_name_ = value = clean_ascii(value);
             at_startup[name] = value;
+            // PostgreSQL's own settings are announced as PostgreSQL spells them.
+            if (name != spelled && name.find('.') != std::string::npos) spellings[name] = spelled;
         }
     }
+    if (!spellings.empty())
+        spellings_ = std::make_unique<const pool::settings_map>(std::move(spellings));
     if (!choose_database(database_name) && !is_console(database_name)) {
         // Said after authentication, so that strangers can't ask which databases exist.
         database_ = nullptr;

@@ -77,7 +77,7 @@ outcome<std::vector<std::pair<std::string, std::string>>> parse_options(std::str
             return failure{
                 fmt::format("startup option \"{}\" must have the form name=value", word)};
         }
-        auto name = to_lower(word.substr(0, equals));
+        std::string name{word.substr(0, equals)};
         if (is_long) {
             for (char& c : name) {
                 if (c == '-') c = '_';

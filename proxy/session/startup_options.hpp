@@ -13,8 +13,8 @@
 namespace postern::session {
 
 /// The settings that `options` makes: `-c name=value`, `-cname=value`, `--name=value`; white space
-/// separates, a backslash keeps the next character. Names come back in lower case, dashes in
-/// `--long-names` as underscores. Any other switch is refused.
+/// separates, a backslash keeps the next character. Names come back as they are spelled, but for
+/// dashes in `--long-names`, which are underscores. Any other switch is refused.
 outcome<std::vector<std::pair<std::string, std::string>>> parse_options(std::string_view options);
 
 /// ASCII lower case, as names of settings compare.

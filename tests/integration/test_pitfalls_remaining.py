@@ -13,7 +13,7 @@ from harness.scripts import batch, simple, steps, unnamed
 from harness.servers import Postern
 from harness.wire import (Client, Closed, Refused, bind, close, copy_data, copy_done, describe,
                           execute, flush, frame, parse, query, sync)
-from harness.world import DIRECT_ONLY, World, both_ways
+from harness.world import World, both_ways
 
 SCHEMA = """
 CREATE TABLE item(id int PRIMARY KEY, name text);
@@ -145,8 +145,6 @@ SCRIPTS = {**TEXTS, **NAMES}
 
 MALFORMED = ("a zero byte within a text", "a parse without its end", "a message with too much in it")
 
-STILL = pytest.mark.xfail(not DIRECT_ONLY, reason="Postern still differs here", strict=True)
-
 
 @pytest.mark.parametrize("name", SCRIPTS)
 def test_a_conversation(world, name):
@@ -234,10 +232,9 @@ def test_options_end_where_they_end_for_postgresql(world, options):
     assert told(world.client) == told(world.direct)
 
 
-
-@STILL
 def test_a_setting_of_ones_own_keeps_its_spelling(world):
-    both_ways(world, simple("show my.own"), options="-c MY.Own=case")
+    both_ways(world, simple("show my.own", "reset my.own", "show my.own", "set my.own = 'x'", "show my.own"),
+              options="-c MY.Own=case")
 
 
 @pytest.mark.needs_postern

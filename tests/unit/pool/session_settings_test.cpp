@@ -25,6 +25,9 @@ sql::setting_change change(
 TEST_SUITE("pool/session_settings") {
     TEST_CASE("a server that wears what is wanted is left alone") {
         CHECK(change_of_dress({{"work_mem", "4MB"}}, {{"work_mem", "4MB"}}).empty());
+        CHECK(
+            change_of_dress({}, {{"a.b", "1"}}, {{"a.b", "A.b"}}) ==
+            "SELECT pg_catalog.set_config('A.b','1',false);");
     }
 
     TEST_CASE("what is not wanted any more is reset and what is wanted is set") {

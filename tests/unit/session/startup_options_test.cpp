@@ -19,10 +19,10 @@ TEST_SUITE("session/startup_options") {
             {"  ", {}},
             {"-c a=b", {{"a", "b"}}},
             {"-ca=b", {{"a", "b"}}},
-            {"--Search-Path=x", {{"search_path", "x"}}},
+            {"--Search-Path=x", {{"Search_Path", "x"}}},
             {"-c a=b\\ c -c d=", {{"a", "b c"}, {"d", ""}}},
             {"-c a=b=c", {{"a", "b=c"}}},
-            {"-c A.B=1", {{"a.b", "1"}}},
+            {"-c A.B=1", {{"A.B", "1"}}},
         };
         for (const auto& one : cases) {
             CAPTURE(one.options);
