@@ -471,10 +471,12 @@ void session::compose_deallocated(const prepared_statement& statement, std::stri
 }
 
 /// Ends the open batch of extended messages as a vanished client's ends on PostgreSQL: undone. A
-/// Sync alone would commit it.
+/// Sync alone would commit it, unless it has failed already: then what precedes Sync is skipped.
 void session::compose_abort(std::string& out) {
-    wire::write_parse(out, {}, "aborted by postern", {});
-    expect(kind::parse, fate::hidden);
+    if (!skip_until_sync_) {
+        wire::write_parse(out, {}, "aborted by postern", {});
+        expect(kind::parse, fate::hidden);
+    }
     wire::write_sync(out);
     expect(kind::sync, fate::swallow);
     server_->unnamed.reset();
@@ -767,11 +769,8 @@ session::step session::refuse(std::string_view sqlstate, std::string_view messag
         send_to_server(bytes);
         return step::consumed;
     }
-    if (front_.batch.end == 'S') {
-        wire::write_ready_for_query(out, status_byte());
-    } else {
-        skip_until_sync_ = true;
-    }
+    skip_until_sync_ = front_.batch.end != 'S';
+    if (!skip_until_sync_) wire::write_ready_for_query(out, status_byte());
     send_to_client(out);
     pending_ = {};
     return step::consumed;

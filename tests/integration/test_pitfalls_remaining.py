@@ -128,6 +128,15 @@ TEXTS = {
     "a message with too much in it": steps(
         batch(frame("E", b"\0\0\0\0\0more"), sync()), batch(frame("C", b"Sx\0more"), sync()),
         batch(frame("D", b"Xx\0"), sync()), simple("select 1")),
+    "a sync with too much in it behind an error": steps(
+        batch(parse("", "nonsense"), frame("S", b"more")), simple("select 1"),
+        batch(frame("C", b"Xx\0"), frame("S", b"more")), batch(*unnamed("select 2"), sync()),
+        batch(frame("S", b"more")), simple("select 3")),
+    "a sync with too much in it behind an error that a flush has told of": steps(
+        batch(parse("", "nonsense"), flush(), ends="E"), batch(frame("S", b"more")),
+        batch(*unnamed("select 1"), sync()), simple("begin"),
+        batch(parse("", "nonsense"), flush(), ends="E"), batch(frame("S", b"more")),
+        batch(*unnamed("select 1"), sync()), simple("rollback", "select 1")),
     "a copy behind and before other statements of one pipeline": steps(
         lambda client: client.send(*unnamed("insert into t values (0, 'before')"), parse("", "copy t from stdin"), bind("", ""),
               execute(), flush()), lambda client: client.until("G"),
@@ -143,7 +152,9 @@ TEXTS = {
 
 SCRIPTS = {**TEXTS, **NAMES}
 
-MALFORMED = ("a zero byte within a text", "a parse without its end", "a message with too much in it")
+MALFORMED = ("a zero byte within a text", "a parse without its end", "a message with too much in it",
+             "a sync with too much in it behind an error",
+             "a sync with too much in it behind an error that a flush has told of")
 
 
 @pytest.mark.parametrize("name", SCRIPTS)
