@@ -112,10 +112,11 @@ private:
     void opened(tls_opening::state how) {
         if (how == tls_opening::state::under_way) return;
         if (how == tls_opening::state::failed) return fail({"08006", opening_.error()});
-        const std::array<std::pair<std::string_view, std::string_view>, 2> parameters{{
+        std::vector<std::pair<std::string_view, std::string_view>> parameters{
             {"user", request_.who.user},
             {"database", request_.where.database},
-        }};
+        };
+        parameters.insert(parameters.end(), request_.parameters.begin(), request_.parameters.end());
         std::string out;
         wire::write_startup(out, parameters, request_.where.protocol);
         send(out);
@@ -292,13 +293,15 @@ private:
         if (!authenticated_ || (scram_ && !scram_verified_)) {
             return fail({"28000", "the server did not complete authentication"});
         }
-        if (!asked_defaults_) {
+        if (!asked_defaults_ && request_.asks_defaults) {
             asked_defaults_ = true;
             std::string out;
             wire::write_query(out, defaults_query);
             return send(out);
         }
-        if (defaults_.search_path.empty() && defaults_.default_transaction_isolation.empty()) {
+        const bool told = !defaults_.search_path.empty() ||
+                          !defaults_.default_transaction_isolation.empty();
+        if (request_.asks_defaults && !told) {
             return fail({"08P01", "the server did not report its defaults"});
         }
         connect_outcome outcome;

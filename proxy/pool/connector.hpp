@@ -9,6 +9,8 @@
 #include <functional>
 #include <memory>
 #include <string>
+#include <utility>
+#include <vector>
 
 namespace postern::pool {
 
@@ -33,6 +35,10 @@ struct connect_request {
     upstream where;
     credentials who;
     settings limits;
+    /// Startup parameters beside user and database.
+    std::vector<std::pair<std::string, std::string>> parameters = {};
+    /// Whether the server is asked for its defaults, which a replication connection may not be.
+    bool asks_defaults = true;
 };
 
 /// Exactly one of `made` and `failure` is set.

@@ -98,14 +98,38 @@ server_ptr pool::checkout(std::size_t thread, const settings_map_ptr& wanted) {
 }
 
 void pool::wait(std::size_t thread, std::function<void(grant)> when_granted, wait_ticket& ticket) {
+    queue(thread, {0, thread, std::move(when_granted), now()}, ticket);
+}
+
+void pool::wait_for_place(
+    std::size_t thread,
+    std::function<void(grant)> when_granted,
+    wait_ticket& ticket) {
+    queue(thread, {0, thread, std::move(when_granted), now(), true}, ticket);
+}
+
+void pool::queue(std::size_t thread, waiter one, wait_ticket& ticket) {
     {
         const std::scoped_lock lock{mutex_};
-        ticket.number = next_number_++;
-        waiters_.push_back({ticket.number, thread, std::move(when_granted), now()});
+        ticket.number = one.number = next_number_++;
+        waiters_.push_back(std::move(one));
         waiting_.store(waiters_.size());
     }
     maybe_connect(thread);
     ask_others(thread);
+}
+
+connect_request pool::login_request() const {
+    auto request = how_;
+    const std::scoped_lock lock{mutex_};
+    request.who.keys = keys_;
+    return request;
+}
+
+void pool::enrol(server& one) const {
+    const std::scoped_lock lock{mutex_};
+    one.generation = generation_.load();
+    one.cohort = cohort_;
 }
 
 void pool::cancel(wait_ticket& ticket) {
@@ -175,7 +199,24 @@ void pool::maybe_connect(std::size_t thread) {
         --connecting_;
         return;
     }
+    if (grant_place()) return maybe_connect(thread);
     begin_login(thread, number);
+}
+
+/// Gives the place just taken to the first in the queue, if a place is what is waited for.
+bool pool::grant_place() {
+    std::optional<waiter> first;
+    {
+        const std::scoped_lock lock{mutex_};
+        if (waiters_.empty() || !waiters_.front().wants_place) return false;
+        --connecting_;
+        first = take_first_waiter();
+    }
+    metrics::observe(metrics::histogram::pool_wait, now() - first->since);
+    asio::post(pollers_[first->thread]->io(), [callback = std::move(first->when_granted)] {
+        callback({});
+    });
+    return true;
 }
 
 void pool::connect_ahead(std::size_t thread) {
@@ -236,14 +277,9 @@ bool pool::close_one_idle() {
 }
 
 void pool::begin_login(std::size_t thread, std::uint64_t number) {
-    auto request = how_;
-    {
-        const std::scoped_lock lock{mutex_};
-        request.who.keys = keys_;
-    }
     auto attempt = connect(
         *pollers_[thread],
-        std::move(request),
+        login_request(),
         [weak = weak_from_this(), thread, number, began = now()](connect_outcome outcome) {
             const auto self = weak.lock();
             if (self == nullptr) return;
@@ -277,7 +313,9 @@ void pool::on_connect_failed(std::size_t thread, monotonic_ns began, const conne
         // The one who has waited longest hears of it; others may still get a server that exists.
         // An attempt that is older than the wait says nothing about the server as it is now, nor
         // does one from before a pause about the server behind it.
-        if (!is_paused() && !waiters_.empty() && waiters_.front().since <= began)
+        // Who waits for a place logs in by himself.
+        if (!is_paused() && !waiters_.empty() && waiters_.front().since <= began &&
+            !waiters_.front().wants_place)
             first = take_first_waiter();
     }
     give_place_back();
@@ -313,6 +351,14 @@ void pool::on_connected(std::size_t thread, monotonic_ns began, connect_outcome 
 
 void pool::hand_over(std::size_t thread, server_ptr returned, waiter to) {
     metrics::observe(metrics::histogram::pool_wait, now() - to.since);
+    if (to.wants_place) {
+        // The server goes, its place stays taken.
+        returned.reset();
+        asio::post(pollers_[to.thread]->io(), [callback = std::move(to.when_granted)] {
+            callback({});
+        });
+        return;
+    }
     if (to.thread == thread) {
         pollers_[thread]->post([callback = std::move(to.when_granted),
                                 lent = std::make_shared<server_ptr>(std::move(returned))] {

@@ -24,7 +24,8 @@
 
 namespace postern::pool {
 
-/// What a session that waits for a server is given in the end: a server, or why there is none.
+/// What a session that waits for a server is given in the end: a server, or why there is none; who
+/// waits for a place: neither, or why there is none.
 struct grant {
     server_ptr lent;
     std::optional<connect_failure> failure;
@@ -73,6 +74,17 @@ public:
     /// Queues for a server: `when_granted` is called later, on this thread, once, unless cancel()
     /// comes first. `ticket` receives the place in the queue.
     void wait(std::size_t thread, std::function<void(grant)> when_granted, wait_ticket& ticket);
+
+    /// Queues for the place of a server among the pool's, to connect one that is the session's own
+    /// and never lent to others. Such a server is never given back; lost() gives the place back.
+    void wait_for_place(
+        std::size_t thread,
+        std::function<void(grant)> when_granted,
+        wait_ticket& ticket);
+    /// How the pool's servers log in now.
+    connect_request login_request() const;
+    /// One connected in such a place is from now on a server of the pool's that reconnect() knows.
+    void enrol(server& one) const;
 
     /// Leaves the queue. The callback is not called afterwards.
     void cancel(wait_ticket& ticket);
@@ -153,8 +165,11 @@ private:
         std::size_t thread;
         std::function<void(grant)> when_granted;
         monotonic_ns since;
+        bool wants_place = false;
     };
 
+    void queue(std::size_t thread, waiter one, wait_ticket& ticket);
+    bool grant_place();
     void maybe_connect(std::size_t thread);
     void sweep_everywhere();
     void begin_generation();  // REQUIRES: mutex_ held
