@@ -67,11 +67,16 @@ bool is_from(const access_rule& rule, const ip_address& one) {
     return rule.from_same_host && is_of_this_host(one);
 }
 
+bool is_into(const access_rule& rule, const access_question& asked) {
+    if (asked.physical_replication) return names(rule.databases, "replication");
+    return names(rule.databases, "all") || names(rule.databases, asked.database) ||
+           (asked.database == asked.user && names(rule.databases, "sameuser"));
+}
+
 bool is_meant(const access_rule& rule, const access_question& asked) {
     if (!is_type(rule.type, asked)) return false;
-    const bool database = names(rule.databases, "all") || names(rule.databases, asked.database) ||
-                          (asked.database == asked.user && names(rule.databases, "sameuser"));
-    if (!database || !(names(rule.users, "all") || names(rule.users, asked.user))) return false;
+    if (!is_into(rule, asked) || !(names(rule.users, "all") || names(rule.users, asked.user)))
+        return false;
     return !asked.address || is_from(rule, *asked.address);
 }
 

@@ -48,7 +48,8 @@ enum class access_method : std::uint8_t {
 };
 
 /// One entry. A list with "all" in it takes everyone; "sameuser" among the databases takes the one
-/// that is named like the user. `local` looks at no address.
+/// that is named like the user. `local` looks at no address. Physical replication is taken by
+/// "replication" among the databases, and by nothing else.
 struct access_rule {
     access_type type = access_type::local;
     std::vector<std::string> databases = {"all"};
@@ -69,6 +70,7 @@ struct access_question {
     std::string_view user;
     std::optional<ip_address> address;  ///< nullopt: by a Unix socket
     bool tls = false;
+    bool physical_replication = false;  ///< which is in no database
 };
 
 /// The first rule that is meant for him decides; null: none is, and he is refused.

@@ -213,6 +213,7 @@ void read_users(section& top, session::settings& into) {
             from.refuse_whole("needs one of password_env, password_file, password, verifier");
         }
         read_credentials(from, one);
+        from.flag("replication", one.may_replicate);
         auto limits = from.child("limits");
         read_overrides(limits, one.timeouts);
         limits.number("clients", one.clients_max, 1, 1'000'000);

@@ -875,7 +875,7 @@ void session::release_server() {
         return farewell("0A000", no_blocks);
     }
     if (!server_ || running_ || dressing_ || place_ != transaction_place::none || in_extended_ ||
-        pins_.any())
+        pins_.any() || replication_)
         return;
     if (server_->cancels->load() != 0) return;
     if (pool_->how().limits.mode == pool::pool_mode::session &&

@@ -33,6 +33,8 @@ void shrink(std::string& buffer) {
 void session::events::on_readable() {
     if (of == side::client) {
         owner.on_client_readable();
+    } else if (owner.replication_ != nullptr) {
+        owner.on_replication_readable();
     } else {
         owner.on_server_readable();
     }
@@ -142,6 +144,7 @@ std::size_t session::consume(std::string_view bytes) {
         case phase::welcoming: break;
         case phase::ready: used += consume_ready(rest); break;
         case phase::console: used += consume_console(rest); break;
+        case phase::replicating: used += consume_replication(rest); break;
         case phase::closing: used = bytes.size(); break;
         }
         if (destroyed_ || phase_ == before || used == bytes.size()) break;
@@ -283,6 +286,7 @@ void session::end() {
     ++wait_number_;
     waiting_for_ = nullptr;
     client_.want_read(false);
+    if (replication_) end_replication();
     if (server_) return resynchronise();
     if (out_.empty()) destroy();
 }
@@ -308,6 +312,9 @@ void session::destroy() {
 }
 
 bool session::is_busy() const noexcept {
+    // What streams has no end to wait for; who receives it goes on elsewhere from where he was.
+    if (phase_ == phase::replicating)
+        return replication_->stream.is_asked() && !replication_->stream.is_streaming();
     return phase_ == phase::ready && (busy() || place_ != transaction_place::none || in_extended_ ||
                                       pins_.any() || !in_.empty());
 }
@@ -317,7 +324,7 @@ void session::stop(bool at_once) {
     if (phase_ == phase::closing) return;
     if (!at_once && (is_busy() || is_on_console())) return;
     // PostgreSQL's words, for a session and for one that is not one yet.
-    if (phase_ == phase::ready || phase_ == phase::console) {
+    if (!is_logging_in()) {
         fail_client("FATAL", "57P01", "terminating connection due to administrator command");
     } else {
         fail_client("FATAL", "57P03", "the database system is shutting down");
@@ -353,7 +360,7 @@ void session::cancel(std::function<void()> delivered) {
         waiting_failed_ = "57014";
         return delivered();
     }
-    if (server_ && running_) {
+    if (server_ && (running_ || replication_)) {
         server_->cancels->fetch_add(1);
         pool::send_cancel(
             worker_.events,
@@ -420,7 +427,7 @@ client_row session::row() const {
     out.address = address_;
     out.state = is_logging_in()                     ? "login"
                 : waiting_for_ != nullptr           ? "waiting"
-                : running_                          ? "active"
+                : is_active()                       ? "active"
                 : place_ != transaction_place::none ? "idle in transaction"
                                                     : "idle";
     for (std::size_t cause = 1; cause < pins_.size(); ++cause) {

@@ -2,7 +2,8 @@
 // prepared statements, and the server that it has been lent.
 //
 //   startup ─▶ authenticating ─▶ welcoming ─▶ ready ⇄ (a request under way) ─▶ closing
-//                                      └────▶ console
+//                                      ├────▶ console
+//                                      └────▶ replicating
 //
 // Requests are taken one at a time: a simple Query, or extended messages up to Sync or Flush. For
 // each the session first tries to answer by itself (answer.cpp), and else composes what goes to the
@@ -18,6 +19,7 @@
 #include "identity/identity.hpp"
 #include "pool/pool.hpp"
 #include "session/context.hpp"
+#include "session/replication.hpp"
 #include "session/worker.hpp"
 #include "wire/backend.hpp"
 #include "wire/frontend.hpp"
@@ -247,7 +249,15 @@ public:
     bool is_busy() const noexcept;
 
 private:
-    enum class phase : std::uint8_t { startup, authenticating, welcoming, ready, console, closing };
+    enum class phase : std::uint8_t {
+        startup,
+        authenticating,
+        welcoming,
+        ready,
+        console,
+        replicating,
+        closing,
+    };
     /// Where the session's transaction is.
     enum class transaction_place : std::uint8_t {
         none,
@@ -308,6 +318,9 @@ private:
         return phase_ == phase::startup || phase_ == phase::authenticating ||
                phase_ == phase::welcoming;
     }
+    bool is_active() const noexcept {
+        return running_ || (replication_ && replication_->stream.is_asked());
+    }
     bool busy() const noexcept { return running_ || waiting_for_ != nullptr; }
     void take_note(const plan& of, reason why, metrics::histogram from, monotonic_ns started_at);
     void start_wait_timer(std::chrono::milliseconds limit, void (session::*expired)());
@@ -328,6 +341,8 @@ private:
     bool is_local() const noexcept { return address_ == "unix"; }
     void look_for_direct_tls();
     void read_startup_parameters(const wire::startup_packet& packet);
+    bool read_replication(std::string_view value);
+    bool keep_settings(const std::vector<std::pair<std::string, std::string>>& settings);
     bool choose_database(std::string_view name);
     void authenticate();
     std::optional<auth::access_method> method_in_force();
@@ -337,6 +352,7 @@ private:
     void start_scram(const std::string& verifier_text, bool doomed);
     void on_password_message(std::string_view body);
     void authenticated();
+    void enter_console();
     bool sees_through_policies() const;
     void welcome();
     void send_welcome(const pool::reported_parameters& parameters);
@@ -524,6 +540,17 @@ private:
     bool must_discard() const;
     void discard();
 
+    // replication.cpp: a connection that is passed through whole
+    void choose_server_of_cluster();
+    std::optional<refused> refusal_of_replication() const;
+    void begin_replication();
+    void on_place_granted(const pool::grant& given);
+    void on_replication_login(pool::connect_outcome made);
+    std::size_t consume_replication(std::string_view bytes);
+    void on_replication_readable();
+    void replication_lost();
+    void end_replication();
+
     // console.cpp
     enum class console_answer : std::uint8_t { query, description, rows };
     std::size_t consume_console(std::string_view bytes);
@@ -562,6 +589,7 @@ private:
     std::unique_ptr<auth::scram_server> scram_;
     bool scram_started_ = false;
     bool scram_doomed_ = false;
+    replication_mode replicates_ = replication_mode::none;
     auth::scram_keys_ptr proven_keys_;  // until they are the pool's
     user user_record_;
     std::uint32_t protocol_ = wire::protocol_3_0;  // agreed on
@@ -668,6 +696,8 @@ private:
         std::shared_ptr<std::atomic<bool>> cancelled;  // of the command under way
     };
     std::unique_ptr<console_memory> console_;  // null elsewhere
+
+    std::unique_ptr<replication> replication_;  // null elsewhere
 
     // The relay's place in the server's stream.
     std::size_t relay_rest_ = 0;   // bytes of the current message still to come

@@ -56,6 +56,7 @@ struct user {
                                     ///< what the client has proven, or trust
     timeout_overrides timeouts = {};
     pool::overrides pool = {};
+    bool may_replicate = false;     ///< open replication connections
     std::uint32_t clients_max = 0;  ///< of this user, at all databases; 0: as many as there may be
     std::uint32_t servers_max = 0;  ///< likewise, of his pools together
     std::optional<std::chrono::sys_seconds> valid_until =

@@ -164,8 +164,6 @@ void session::on_startup_packet(const wire::startup_packet& packet) {
 void session::read_startup_parameters(const wire::startup_packet& packet) {
     std::string database_name;
     std::vector<std::pair<std::string, std::string>> settings;
-    pool::settings_map at_startup;
-    identity::variable_map claimed;
     for (const auto& [name, value] : packet.parameters) {
         if (name == "user") {
             user_ = value;
@@ -180,10 +178,7 @@ void session::read_startup_parameters(const wire::startup_packet& packet) {
             for (auto& one : *parsed)
                 settings.push_back(std::move(one));
         } else if (name == "replication") {
-            if (value != "false" && value != "off" && value != "no" && value != "0") {
-                fail_client("FATAL", "0A000", "replication connections are not supported");
-                return end();
-            }
+            if (!read_replication(value)) return;
         } else if (!name.starts_with("_pq_.")) {
             settings.emplace_back(name, value);
         }
@@ -192,9 +187,35 @@ void session::read_startup_parameters(const wire::startup_packet& packet) {
         fail_client("FATAL", "28000", "no PostgreSQL user name specified in startup packet");
         return end();
     }
-    if (database_name.empty()) database_name = user_;
+    if (!keep_settings(settings)) return end();
+    requested_database_ = database_name.empty() ? user_ : std::move(database_name);
+    // What does not exist is said after authentication, so that strangers can't ask.
+    (void)choose_database(requested_database_);
+    if (replicates_ == replication_mode::physical) choose_server_of_cluster();
+}
+
+/// False: it is neither a truth value nor "database", and the client has been told so.
+bool session::read_replication(std::string_view value) {
+    const auto mode = parse_replication(value);
+    if (mode) {
+        replicates_ = *mode;
+        return true;
+    }
+    fail_client(
+        "FATAL",
+        "22023",
+        fmt::format("invalid value for parameter \"replication\": \"{}\"", value));
+    end();
+    return false;
+}
+
+/// The settings of the startup packet, and what they say of the identity. False: it may not say
+/// that, and the client has been told so.
+bool session::keep_settings(const std::vector<std::pair<std::string, std::string>>& settings) {
+    pool::settings_map at_startup;
     pool::settings_map spellings;
-    for (auto& [spelled, value] : settings) {
+    identity::variable_map claimed;
+    for (const auto& [spelled, value] : settings) {
         const auto name = to_lower(spelled);
         if (identity::is_variable(settings_->identity, name)) {
             if (!settings_->identity.trust_startup_parameters) {
@@ -202,13 +223,14 @@ void session::read_startup_parameters(const wire::startup_packet& packet) {
                     "FATAL",
                     "42501",
                     fmt::format("permission denied to set parameter \"{}\"", name));
-                return end();
+                return false;
             }
             claimed[name] = value;
         } else if (name == "postern.cache") {
             context_.change().cache_bypass = value == "bypass";
+        } else if (name == "application_name") {
+            at_startup[name] = application_name_ = clean_ascii(value);
         } else {
-            if (name == "application_name") application_name_ = value = clean_ascii(value);
             at_startup[name] = value;
             // PostgreSQL's own settings are announced as PostgreSQL spells them.
             if (name != spelled && name.find('.') != std::string::npos) spellings[name] = spelled;
@@ -216,13 +238,9 @@ void session::read_startup_parameters(const wire::startup_packet& packet) {
     }
     if (!spellings.empty())
         spellings_ = std::make_unique<const pool::settings_map>(std::move(spellings));
-    if (!choose_database(database_name) && !is_console(database_name)) {
-        // Said after authentication, so that strangers can't ask which databases exist.
-        database_ = nullptr;
-    }
     login_identity_ = identity::at_login(settings_->identity, user_, claimed);
-    requested_database_ = std::move(database_name);
     startup_settings_ = worker_.intern(std::move(at_startup));
+    return true;
 }
 
 bool session::choose_database(std::string_view name) {
@@ -252,11 +270,14 @@ std::optional<auth::access_method> session::method_in_force() {
     }
     const auto address = client_address();
     // An address that could not be read is no Unix socket: no rule is meant for it.
-    const auto* rule = address || is_local()
-                           ? auth::decide(
-                                 *settings_->access,
-                                 {requested_database_, user_, address, client_.tls() != nullptr})
-                           : nullptr;
+    const auto* rule = address || is_local() ? auth::decide(
+                                                   *settings_->access,
+                                                   {requested_database_,
+                                                    user_,
+                                                    address,
+                                                    client_.tls() != nullptr,
+                                                    replicates_ == replication_mode::physical})
+                                             : nullptr;
     if (rule != nullptr && rule->method != access_method::reject) return rule->method;
     refuse_access(rule);
     return std::nullopt;
@@ -420,31 +441,37 @@ void session::on_password_message(std::string_view body) {
     authenticated();
 }
 
+void session::enter_console() {
+    const auto lets_in = [&](const std::vector<std::string>& users) {
+        return std::find(users.begin(), users.end(), user_) != users.end();
+    };
+    const bool may_act = lets_in(settings_->admin_users);
+    if (!may_act && !lets_in(settings_->stats_users)) {
+        fail_client("FATAL", "42501", fmt::format("user \"{}\" may not use the console", user_));
+        return end();
+    }
+    phase_ = phase::console;
+    console_ = std::make_unique<console_memory>();
+    console_->may_act = may_act;
+    stop_wait_timer();
+    send_welcome(
+        {{"server_version", "15.0 (Postern)"},
+         {"client_encoding", "UTF8"},
+         {"server_encoding", "UTF8"},
+         {"DateStyle", "ISO, MDY"},
+         {"standard_conforming_strings", "on"},
+         {"integer_datetimes", "on"}});
+}
+
 void session::authenticated() {
     scram_.reset();
-    if (is_console(requested_database_) && database_ == nullptr) {
-        const auto lets_in = [&](const std::vector<std::string>& users) {
-            return std::find(users.begin(), users.end(), user_) != users.end();
-        };
-        const bool may_act = lets_in(settings_->admin_users);
-        if (!may_act && !lets_in(settings_->stats_users)) {
-            fail_client(
-                "FATAL",
-                "42501",
-                fmt::format("user \"{}\" may not use the console", user_));
+    if (replicates_ != replication_mode::none) {
+        if (const auto no = refusal_of_replication()) {
+            fail_client("FATAL", no->sqlstate, no->message);
             return end();
         }
-        phase_ = phase::console;
-        console_ = std::make_unique<console_memory>();
-        console_->may_act = may_act;
-        stop_wait_timer();
-        return send_welcome(
-            {{"server_version", "15.0 (Postern)"},
-             {"client_encoding", "UTF8"},
-             {"server_encoding", "UTF8"},
-             {"DateStyle", "ISO, MDY"},
-             {"standard_conforming_strings", "on"},
-             {"integer_datetimes", "on"}});
+    } else if (is_console(requested_database_) && database_ == nullptr) {
+        return enter_console();
     }
     if (database_ == nullptr) {
         fail_client(
@@ -507,6 +534,7 @@ bool session::sees_through_policies() const {
 /// that was not seen before is tried on a server first, so that a value that PostgreSQL refuses is
 /// refused at login, and what it makes of the others is announced.
 void session::welcome() {
+    if (replicates_ != replication_mode::none) return begin_replication();
     const auto known = worker_.welcomes.find(welcome_key(*pool_, *startup_settings_));
     if (known != worker_.welcomes.end()) {
         phase_ = phase::ready;

@@ -120,6 +120,15 @@ TEST_SUITE("auth/access") {
         CHECK_FALSE(meant({}, {"all"})("a", "b"));
     }
 
+    TEST_CASE("physical replication is meant by its own word alone") {
+        const access_question physical{"db", "me", {}, false, true};
+        access_rule one{.databases = {"all", "db", "me", "sameuser"}};
+        CHECK(decide({&one, 1}, physical) == nullptr);
+        one.databases = {"replication"};
+        CHECK(decide({&one, 1}, physical) != nullptr);
+        CHECK(decide({&one, 1}, {"db", "me", {}, false}) == nullptr);
+    }
+
     TEST_CASE("loopback and samehost are this machine") {
         access_rule one{.type = access_type::host, .from_loopback = true};
         CHECK(decide({&one, 1}, over_tcp("127.8.0.1")) != nullptr);

@@ -308,6 +308,7 @@ users:
   u:
     password: secret
     valid_until: 2030-01-31 12:00:00+00
+    replication: true
     limits: {transaction_timeout: 3s, clients: 7, servers: 8}
     pool: {mode: statement, size: 1}
 )"));
@@ -319,6 +320,8 @@ users:
     CHECK(database.servers_max == 6);
     const auto& user = loaded->session.users.at("u");
     CHECK(user.valid_until.has_value());
+    CHECK(user.may_replicate);
+    CHECK_FALSE(session::user{}.may_replicate);
     CHECK(user.timeouts.transaction == 3s);
     CHECK_FALSE(user.timeouts.query.has_value());
     CHECK(user.clients_max == 7);
@@ -362,6 +365,9 @@ TEST_CASE("a user's limits are refused where they make no sense") {
     CHECK(
         refusal(before + "users: {u: {auth: trust, valid_until: 2030-01-31}}") ==
         "p.yaml:3:39: users.u.valid_until is about the password, and auth: trust asks for none");
+    CHECK(
+        refusal(before + "users: {u: {password: x, replication: database}}") ==
+        "p.yaml:3:39: users.u.replication must be true or false, not \"database\"");
     CHECK(
         refusal(before + "users: {u: {password: x, limits: {clients: 0}}}") ==
         "p.yaml:3:44: users.u.limits.clients must be a whole number from 1 to 1000000, not \"0\"");
