@@ -4,12 +4,16 @@
 
 #include <arpa/inet.h>
 #include <array>
+#include <cerrno>
+#include <cstring>
 #include <netinet/in.h>
 #include <openssl/crypto.h>
 #include <openssl/err.h>
 #include <openssl/evp.h>
 #include <openssl/ssl.h>
 #include <openssl/x509v3.h>
+#include <sys/stat.h>
+#include <unistd.h>
 
 namespace postern::auth {
 
@@ -30,9 +34,32 @@ failure cannot_use(std::string_view what, const std::string& file) {
     return failure{fmt::format("cannot use {} {}: {}", what, file, last_complaint())};
 }
 
+/// PostgreSQL's own rule, on either side: nobody but its owner may read a key, and his group only
+/// where it is root's.
+outcome<void> check_key_file(const std::string& key) {
+    struct stat about {};
+    if (::stat(key.c_str(), &about) != 0)
+        return failure{fmt::format("cannot use key file {}: {}", key, std::strerror(errno))};
+    if (!S_ISREG(about.st_mode))
+        return failure{fmt::format("cannot use key file {}: it is not a regular file", key)};
+    const bool ours = about.st_uid == ::geteuid();
+    if (!ours && about.st_uid != 0) {
+        return failure{fmt::format(
+            "cannot use key file {}: it must be owned by the user who runs this, or by root",
+            key)};
+    }
+    const mode_t others = about.st_uid != 0 ? S_IRWXG | S_IRWXO : S_IWGRP | S_IXGRP | S_IRWXO;
+    if ((about.st_mode & others) == 0) return boost::system::in_place_value;
+    return failure{fmt::format(
+        "cannot use key file {}: it has group or world access; it must have mode 0600 or less if "
+        "owned by the user who runs this, or 0640 or less if owned by root",
+        key)};
+}
+
 outcome<void> load_own(ssl_ctx_st* into, const std::string& certificate, const std::string& key) {
     if (SSL_CTX_use_certificate_chain_file(into, certificate.c_str()) != 1)
         return cannot_use("certificate file", certificate);
+    if (auto checked = check_key_file(key); !checked) return checked;
     if (SSL_CTX_use_PrivateKey_file(into, key.c_str(), SSL_FILETYPE_PEM) != 1)
         return cannot_use("key file", key);
     if (SSL_CTX_check_private_key(into) != 1)

@@ -235,6 +235,23 @@ def test_a_wrong_file_is_named_where_it_stands(own, authority):
             assert client.value("select 1") == "1"
 
 
+def test_a_key_that_others_may_read_is_refused(own, authority):
+    with World(settings={"tls": tls(own)}) as world:
+        key = own[1]
+        key.chmod(0o644)
+        try:
+            with world.client(database="postern") as console:
+                answer = console.query("reload")
+                assert re.search(r"postern.yaml:.*postern.key.*group or world access", answer.error["M"])
+        finally:
+            key.chmod(0o600)
+        with world.client(database="postern") as console:
+            console.run("reload")
+        with secured(world, authority) as client:
+            client.log_in()
+            assert client.value("select 1") == "1"
+
+
 # --- towards PostgreSQL ---
 
 
