@@ -226,9 +226,10 @@ std::vector<admin::peer> running_proxy::servers() const {
 
 std::vector<admin::listening> running_proxy::listeners() const {
     std::vector<admin::listening> rows;
-    for (const auto& one : proxy_.listening()) {
-        const bool local = one.address.starts_with('/');
-        rows.push_back({-1, local ? "unix" : one.address, one.port});
+    for (const auto& one : proxy_.sockets()) {
+        const auto where = one.actual();
+        const bool local = where.address.starts_with('/');
+        rows.push_back({one.fd(), local ? "unix" : where.address, where.port});
     }
     return rows;
 }

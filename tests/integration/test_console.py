@@ -1,6 +1,7 @@
 """What an operator asks a running Postern: console, RELOAD, explain, metrics."""
 
 import json
+import os
 import subprocess
 
 import pytest
@@ -55,6 +56,16 @@ def test_the_console_counts_what_passes(world):
         for _ in range(10):
             client.run("select 1")
         assert queries() >= before + 10
+
+
+def test_show_fds_has_the_sockets_that_clients_connect_to(world):
+    with world.client(database="postern") as console:
+        listening = [row for row in table(console.query("show fds")) if row["task"] == "pooler"]
+    port = str(world.address[1])
+    assert {(row["addr"], row["port"]) for row in listening} == {("127.0.0.1", port), ("unix", port)}
+    for row in listening:
+        descriptor = f"/proc/{world.postern.process.pid}/fd/{row['fd']}"
+        assert os.readlink(descriptor).startswith("socket:")
 
 
 def test_show_clients_names_the_cause_of_a_pin(world):
