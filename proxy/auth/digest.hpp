@@ -2,6 +2,8 @@
 
 #pragma once
 
+#include "auth/secret.hpp"
+
 #include <cstddef>
 #include <cstdint>
 #include <string>
@@ -20,13 +22,7 @@ std::string salted_password(
     std::string_view salt,
     std::uint32_t iterations);
 
-/// Takes as long for unlike bytes as for like ones. Sizes are not secret.
-bool equal_in_constant_time(std::string_view left, std::string_view right) noexcept;
-
 /// REQUIRES: both of the same size.
 std::string exclusive_or(std::string_view left, std::string_view right);
-
-/// Overwrites the bytes, so that they do not outlive their use in memory.
-void wipe(std::string& secret) noexcept;
 
 }  // namespace postern::auth

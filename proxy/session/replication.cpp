@@ -177,7 +177,7 @@ std::optional<session::refused> session::refusal_of_replication() const {
                 "one is to be replicated?",
                 requested_database_)};
     }
-    if (!user_record_.may_replicate) {
+    if (!user_record_->may_replicate) {
         return refused{
             "42501",
             fmt::format(

@@ -590,8 +590,8 @@ private:
     bool scram_started_ = false;
     bool scram_doomed_ = false;
     replication_mode replicates_ = replication_mode::none;
-    auth::scram_keys_ptr proven_keys_;  // until they are the pool's
-    user user_record_;
+    auth::scram_keys_ptr proven_keys_;         // until they are the pool's
+    std::shared_ptr<const user> user_record_;  // until it is logged in; owned by its configuration
     std::uint32_t protocol_ = wire::protocol_3_0;  // agreed on
     std::int32_t cancel_key_ = 0;
     std::string cancel_secret_;

@@ -1,6 +1,7 @@
 #include "session/shared.hpp"
 
 #include "auth/scram.hpp"
+#include "auth/secret.hpp"
 #include "base/log.hpp"
 #include "session/worker.hpp"
 
@@ -51,7 +52,8 @@ std::optional<cancel_registry::target> cancel_registry::find(
     std::string_view secret) const {
     const std::scoped_lock lock{mutex_};
     const auto found = targets_.find(key);
-    if (found == targets_.end() || found->second.secret != secret) return std::nullopt;
+    if (found == targets_.end() || !auth::equal_in_constant_time(found->second.secret, secret))
+        return std::nullopt;
     return found->second;
 }
 

@@ -265,8 +265,8 @@ std::optional<auth::ip_address> session::client_address() const {
 std::optional<auth::access_method> session::method_in_force() {
     using auth::access_method;
     if (!settings_->access) {
-        return user_record_.method == auth_method::trust ? access_method::trust
-                                                         : access_method::scram;
+        return user_record_->method == auth_method::trust ? access_method::trust
+                                                          : access_method::scram;
     }
     const auto address = client_address();
     // An address that could not be read is no Unix socket: no rule is meant for it.
@@ -308,18 +308,20 @@ void session::authenticate() {
     const auto found = settings_->users.find(user_);
     const bool known = found != settings_->users.end();
     if (known) {
-        user_record_ = found->second;
+        user_record_ = {settings_, &found->second};
     } else {
-        user_record_.name = user_;
-        user_record_.method = settings_->auth_query_method;
+        auto unlisted = std::make_shared<user>();
+        unlisted->name = user_;
+        unlisted->method = settings_->auth_query_method;
+        user_record_ = std::move(unlisted);
     }
     const auto method = method_in_force();
     if (!method) return;
     if (known) {
-        const bool expired = user_record_.valid_until && has_passed(*user_record_.valid_until);
+        const bool expired = user_record_->valid_until && has_passed(*user_record_->valid_until);
         if (expired) log::info("user \"{}\" has an expired password", user_);
-        const bool has_verifier = !user_record_.verifier.empty() && !expired;
-        return authenticate_by(*method, has_verifier ? &user_record_.verifier : nullptr);
+        const bool has_verifier = !user_record_->verifier.empty() && !expired;
+        return authenticate_by(*method, has_verifier ? &user_record_->verifier : nullptr);
     }
     auto* lookup = database_ != nullptr ? worker_.shared.auth_of(database_->name) : nullptr;
     if (lookup == nullptr) return start_scram({}, true);
@@ -498,16 +500,17 @@ void session::authenticated() {
         return end();
     }
     traffic_ = &worker_.traffics[database_->name];
-    if (const auto limit = worker_.shared.clients_by_name.admit(*database_, user_record_)) {
+    if (const auto limit = worker_.shared.clients_by_name.admit(*database_, *user_record_)) {
         fail_client("FATAL", "53300", *limit);
         return end();
     }
     is_counted_ = true;
-    pool_ = worker_.shared.pool_of(*database_, user_record_);
+    pool_ = worker_.shared.pool_of(*database_, *user_record_);
     // Nobody need write a password down: what this client has proven logs in at PostgreSQL too.
-    if (proven_keys_ && user_record_.upstream_password.empty())
+    if (proven_keys_ && user_record_->upstream_password.empty())
         pool_->set_keys(std::move(proven_keys_));
     proven_keys_.reset();
+    user_record_.reset();
     context_.change().settings = startup_settings_;
     phase_ = phase::welcoming;
     stop_wait_timer();
