@@ -18,6 +18,9 @@ namespace {
 using kind = expectation::kind;
 using fate = expectation::fate;
 
+/// What a thread keeps of the memory that it composes in.
+constexpr std::size_t composed_size_max = std::size_t{1} << 20;
+
 /// Distinguishes the server-side statements of one text under different contexts.
 hash128 mix(const hash128& left, const hash128& right) {
     const std::uint64_t words[4] = {left.low, left.high, right.low, right.high};
@@ -170,6 +173,10 @@ session::step session::forward() {
     note_executions();
     pending_ = {};
     send_to_server(out);
+    // A message of 1 GiB shall not leave that much behind with the thread.
+    for (auto* one : {&out, &worker_.key_material}) {
+        if (one->capacity() > composed_size_max) std::string{}.swap(*one);
+    }
     if (running_ && !expected_.empty()) emit_local_answers();
     after_relay();
     return phase_ == phase::closing ? step::ended : step::consumed;
