@@ -1,6 +1,7 @@
 // The subcommand table, and nothing more.
 
 #include "cli/commands.hpp"
+#include "cli/migrate.hpp"
 
 #include <CLI/CLI.hpp>
 #include <string>
@@ -41,6 +42,8 @@ int main(int argc, char** argv) {
     command("flush", "Drop everything that the running proxy has cached")->callback([&] {
         status = cli::flush(path);
     });
+
+    cli::add_migrate(app, status);
 
     app.add_subcommand("version", "Print the version")->callback([&] { status = cli::version(); });
 

@@ -1,0 +1,88 @@
+// batch=on: a statement again and again, a commit each time, until it touches no row.
+
+#include "migrate/progress.hpp"
+#include "migrate/runner.hpp"
+
+#include <fmt/format.h>
+
+#include <charconv>
+#include <optional>
+
+namespace postern::migrate {
+
+namespace {
+
+using clock = std::chrono::steady_clock;
+using std::chrono::milliseconds;
+
+constexpr milliseconds speak_again{2000};
+
+std::optional<std::uint64_t> parse_count(const std::string& text) {
+    std::uint64_t number = 0;
+    const auto* const end = text.data() + text.size();
+    const auto [rest, error] = std::from_chars(text.data(), end, number);
+    if (error != std::errc{} || rest != end) return std::nullopt;
+    return number;
+}
+
+}  // namespace
+
+answer<std::optional<std::uint64_t>> rows_touched(const reply& answered) {
+    if (!answered.has_rows) return answered.affected;
+    if (answered.rows.size() == 1 && answered.rows.front().size() == 1) {
+        if (auto count = parse_count(answered.rows.front().front())) return count;
+    }
+    // A query with other rows than that, such as UPDATE … RETURNING: its tag counts them.
+    if (answered.affected && (answered.rows.empty() || answered.rows.front().size() != 1))
+        return answered.affected;
+    return problem{
+        problem_kind::file,
+        "a batch that is a query must yield one whole number: how many rows it has dealt with"};
+}
+
+void runner::say_batch(work& on, clock::time_point since, std::uint64_t rows) {
+    std::optional<std::uint64_t> left;
+    if (!on.file.header.progress.empty()) {
+        const auto asked = server_.value(on.file.header.progress);
+        if (asked.has_value()) left = parse_count(asked.value());
+    }
+    const auto took = std::chrono::duration_cast<milliseconds>(clock::now() - since);
+    say_(
+        fmt::format("{}: {}", on.file.file, batch_text(on.row.rows_done - rows, rows, left, took)));
+}
+
+answer<void> runner::one_batch(work& on, unsigned number, std::uint64_t& rows) {
+    return with_retries(on, [&]() -> answer<void> {
+        if (on.row.running == number) return run_outside(on, number, &rows);
+        return run_inside(on, number, &rows);
+    });
+}
+
+answer<void> runner::run_batches(work& on, unsigned number) {
+    const auto since = clock::now();
+    auto spoken = since;
+    std::uint64_t total = 0;
+    say_batch(on, since, 0);
+    for (;;) {
+        std::uint64_t rows = 0;
+        const auto done = one_batch(on, number, rows);
+        if (done.has_error()) return done;
+        total += rows;
+        if (rows == 0) break;
+        if (clock::now() >= spoken + speak_again) {
+            say_batch(on, since, total);
+            spoken = clock::now();
+        }
+        if (!stop_signals::wait(on.file.header.pause)) {
+            say_batch(on, since, total);
+            problem found{
+                problem_kind::stopped,
+                "stopped by a signal; the next up goes on from here"};
+            return locate(std::move(found), on.file, number);
+        }
+    }
+    say_batch(on, since, total);
+    return {};
+}
+
+}  // namespace postern::migrate
