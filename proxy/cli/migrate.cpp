@@ -154,6 +154,7 @@ void add_running(CLI::App& to, migrate_options& options) {
         ->capture_default_str();
     to.add_option("--retry", options.asked.settings.retry, "After lock trouble; likewise")
         ->capture_default_str();
+    to.add_flag("--verbose", options.asked.settings.verbose, "Tell each statement and its time");
     to.add_flag("--no-verify", options.no_verify, "Don't run verify files after each step");
 }
 

@@ -5,6 +5,7 @@
 
 #include <fmt/format.h>
 
+#include <algorithm>
 #include <charconv>
 #include <optional>
 
@@ -40,15 +41,34 @@ answer<std::optional<std::uint64_t>> rows_touched(const reply& answered) {
         "a batch that is a query must yield one whole number: how many rows it has dealt with"};
 }
 
-void runner::say_batch(work& on, clock::time_point since, std::uint64_t rows) {
-    std::optional<std::uint64_t> left;
-    if (!on.file.header.progress.empty()) {
-        const auto asked = server_.value(on.file.header.progress);
-        if (asked.has_value()) left = parse_count(asked.value());
+// Counting what is left may take long: it gets a tenth of the time at most.
+void runner::ask_for_the_rest(const script& file, batch_progress& of) {
+    constexpr int share = 10;
+    const auto now = clock::now();
+    if (file.header.progress.empty() || now < of.asked + of.asking * share) return;
+    const auto answered = server_.value(file.header.progress);
+    of.asked = clock::now();
+    of.asking = of.asked - now;
+    of.rows_when_asked = of.rows;
+    of.left = answered.has_value() ? parse_count(answered.value()) : std::nullopt;
+    if (!of.left) {
+        say_(fmt::format(
+            "{}: progress={}: {}",
+            file.file,
+            file.header.progress,
+            answered.has_error() ? answered.error().message : "yields no whole number"));
     }
-    const auto took = std::chrono::duration_cast<milliseconds>(clock::now() - since);
-    say_(
-        fmt::format("{}: {}", on.file.file, batch_text(on.row.rows_done - rows, rows, left, took)));
+}
+
+void runner::say_batch(work& on, batch_progress& of) {
+    ask_for_the_rest(on.file, of);
+    auto left = of.left;
+    if (left) *left -= std::min(*left, of.rows - of.rows_when_asked);
+    const auto took = std::chrono::duration_cast<milliseconds>(clock::now() - of.since);
+    say_(fmt::format(
+        "{}: {}",
+        on.file.file,
+        batch_text(on.row.rows_done - of.rows, of.rows, left, took)));
 }
 
 answer<void> runner::one_batch(work& on, unsigned number, std::uint64_t& rows) {
@@ -59,29 +79,29 @@ answer<void> runner::one_batch(work& on, unsigned number, std::uint64_t& rows) {
 }
 
 answer<void> runner::run_batches(work& on, unsigned number) {
-    const auto since = clock::now();
-    auto spoken = since;
-    std::uint64_t total = 0;
-    say_batch(on, since, 0);
+    batch_progress progress;
+    progress.since = clock::now();
+    auto spoken = progress.since;
+    say_batch(on, progress);
     for (;;) {
         std::uint64_t rows = 0;
         const auto done = one_batch(on, number, rows);
         if (done.has_error()) return done;
-        total += rows;
+        progress.rows += rows;
         if (rows == 0) break;
         if (clock::now() >= spoken + speak_again) {
-            say_batch(on, since, total);
+            say_batch(on, progress);
             spoken = clock::now();
         }
         if (!stop_signals::wait(on.file.header.pause)) {
-            say_batch(on, since, total);
+            say_batch(on, progress);
             problem found{
                 problem_kind::stopped,
                 "stopped by a signal; the next up goes on from here"};
             return locate(std::move(found), on.file, number);
         }
     }
-    say_batch(on, since, total);
+    say_batch(on, progress);
     return {};
 }
 

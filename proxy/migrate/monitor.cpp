@@ -13,8 +13,8 @@ namespace {
 
 using std::chrono::milliseconds;
 
-// Early enough to see who blocks before a lock_timeout of a second has passed.
-constexpr milliseconds look_after{300};
+// Early enough to see who blocks before even a short lock_timeout has passed.
+constexpr milliseconds look_after{100};
 constexpr milliseconds look_again{1000};
 constexpr milliseconds speak_again{2000};
 
@@ -32,7 +32,7 @@ monitor::monitor(std::string conninfo, int backend_pid, speaker say)
     , say_(std::move(say)) {}
 
 void monitor::look(milliseconds running) {
-    if (running < looked_) {  // a new statement
+    if (running.count() == 0) {  // a new statement
         looked_ = spoken_ = milliseconds(0);
         phase_.clear();
     }

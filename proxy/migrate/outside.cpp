@@ -85,7 +85,7 @@ answer<bool> runner::prepare_outside(work& on, unsigned number) {
             fmt::format("SELECT to_regclass({}) IS NULL", quote_literal(what.index)));
         if (gone.has_error()) return gone.error();
         return gone.value() != "t";
-    } else if (what.kind == outside_kind::reindex && resumes) {
+    } else if (what.kind == outside_kind::reindex && !(what.index + what.table).empty()) {
         const auto found = server_.run(leftovers_sql(what));
         if (found.has_error()) return found.error();
         for (const auto& row : found.value().rows)

@@ -78,6 +78,7 @@ answer<void> runner::with_retries(work& on, const std::function<answer<void>()>&
     const unsigned attempts_max = retries_of(on.file, settings_) + 1;
     for (unsigned number = 1;; ++number) {
         on.result.attempts = std::max(on.result.attempts, number);
+        static_cast<void>(monitor_.take_blockers());  // of what was run before
         auto done = attempt();
         if (done.has_value() || !is_transient(done.error().sqlstate)) return done;
         auto found = std::move(done).error();
@@ -99,8 +100,14 @@ answer<void> runner::with_retries(work& on, const std::function<answer<void>()>&
 }
 
 answer<reply> runner::run_statement(work& on, unsigned number) {
-    auto ran = server_.run(on.file.statements[number - 1].text);
+    const auto& one = on.file.statements[number - 1];
+    const auto since = clock::now();
+    auto ran = server_.run(one.text);
     if (ran.has_error()) return locate(std::move(ran).error(), on.file, number);
+    if (settings_.verbose && !on.file.header.batch) {
+        const auto took = std::chrono::duration_cast<milliseconds>(clock::now() - since);
+        say_(fmt::format("{}:{}: {}: {} ms", on.file.file, one.line, summary(one), took.count()));
+    }
     return ran;
 }
 
@@ -161,7 +168,10 @@ answer<step_result> runner::run(const step& one) {
 }
 
 answer<void> runner::verify(const script& file) {
+    auto patient = settings_;  // to read waits in nobody's way
+    patient.lock_timeout = milliseconds(0);
     auto done = run_all({"BEGIN"});
+    if (done.has_value()) done = run_all(limits_sql(file, patient));
     for (unsigned number = 1; done.has_value() && number <= file.statements.size(); ++number) {
         auto ran = server_.run(file.statements[number - 1].text);
         if (ran.has_value()) continue;

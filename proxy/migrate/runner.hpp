@@ -18,6 +18,7 @@
 #include <chrono>
 #include <cstdint>
 #include <functional>
+#include <optional>
 #include <string>
 #include <vector>
 
@@ -60,6 +61,16 @@ private:
         std::chrono::milliseconds before;  ///< that earlier runs took
     };
 
+    /// How far the batches of one statement are, in this run.
+    struct batch_progress {
+        std::chrono::steady_clock::time_point since;
+        std::uint64_t rows = 0;
+        std::optional<std::uint64_t> left = {};  ///< as of when it was asked for
+        std::uint64_t rows_when_asked = 0;
+        std::chrono::steady_clock::time_point asked = {};
+        std::chrono::steady_clock::duration asking = {};  ///< what the last asking took
+    };
+
     // Whole files
     answer<void> run_whole(work& on);
     answer<void> whole_transaction(work& on);
@@ -71,7 +82,8 @@ private:
     answer<void> run_inside(work& on, unsigned number, std::uint64_t* rows);
     answer<void> run_batches(work& on, unsigned number);
     answer<void> one_batch(work& on, unsigned number, std::uint64_t& rows);
-    void say_batch(work& on, std::chrono::steady_clock::time_point since, std::uint64_t rows);
+    void ask_for_the_rest(const script& file, batch_progress& of);
+    void say_batch(work& on, batch_progress& of);
 
     // Outside of any transaction
     answer<void> run_outside(work& on, unsigned number, std::uint64_t* rows);

@@ -19,7 +19,7 @@ namespace {
 using clock = std::chrono::steady_clock;
 
 // Bounds how late a signal that came just before poll() is seen.
-constexpr int poll_ms = 200;
+constexpr int poll_ms = 100;
 
 volatile std::sig_atomic_t signal_count = 0;
 struct sigaction previous_int;
@@ -186,6 +186,7 @@ answer<reply> server::run(const std::string& sql) {
     if (PQsendQuery(handle_.get(), sql.c_str()) == 0)
         return lost(trimmed(PQerrorMessage(handle_.get())));
     const auto since = clock::now();
+    if (tick_) tick_(std::chrono::milliseconds(0));
     bool cancelled = false;
     std::optional<problem> error;
     reply last;

@@ -43,8 +43,8 @@ public:
 /// make sense.
 class server {
 public:
-    /// Says how far things are: called now and then while a statement runs, with the time that it
-    /// has been running. May not use the connection.
+    /// Says how far things are: called as a statement begins and now and then while it runs, with
+    /// the time that it has been running. May not use the connection.
     using ticker = std::function<void(std::chrono::milliseconds running)>;
     /// A NOTICE or WARNING, in PostgreSQL's words.
     using notice_receiver = std::function<void(const std::string& text)>;

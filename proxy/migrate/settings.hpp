@@ -22,6 +22,7 @@ struct run_settings {
     std::chrono::milliseconds statement_timeout{0};  ///< 0: no limit
     unsigned retry = 10;                             ///< attempts after the first
     bool verify = true;                              ///< run the verify file after each step
+    bool verbose = false;                            ///< tell each statement and its time
     writer by;
 };
 
