@@ -82,7 +82,8 @@ answer<void> runner::run_batches(work& on, unsigned number) {
     batch_progress progress;
     progress.since = clock::now();
     auto spoken = progress.since;
-    say_batch(on, progress);
+    ask_for_the_rest(on.file, progress);
+    if (progress.left.value_or(0) > 0) say_batch(on, progress);
     for (;;) {
         std::uint64_t rows = 0;
         const auto done = one_batch(on, number, rows);
@@ -101,7 +102,7 @@ answer<void> runner::run_batches(work& on, unsigned number) {
             return locate(std::move(found), on.file, number);
         }
     }
-    say_batch(on, progress);
+    if (progress.rows > 0) say_batch(on, progress);
     return {};
 }
 

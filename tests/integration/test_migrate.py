@@ -364,6 +364,27 @@ def test_a_concurrent_index_is_not_kept_waiting_by_who_waits_for_the_lock(place)
         process.communicate()
 
 
+def test_a_file_that_gives_up_the_lock_is_the_last_one(place):
+    place.write("1_a.up.sql", "SELECT pg_advisory_unlock_all();")
+    place.write("2_b.up.sql", "CREATE TABLE b (id int);")
+    assert "the lock that keeps a second migration away is gone" in place.run("up", status=1)
+    assert place.states() == {"1": "applied", "2": "pending"}
+    place.run("up")
+
+
+def test_a_lost_connection_is_told_and_up_goes_on(place):
+    gated(place, "transaction=off lock_timeout=0")
+    with place.transaction("LOCK TABLE gate_4 IN ACCESS EXCLUSIVE MODE"):
+        process = place.start("up")
+        place.sql("SELECT pg_terminate_backend(%s)", place.until_it_waits("INSERT INTO log SELECT 4"))
+        _, err = process.communicate(timeout=60)
+    assert process.returncode == 1
+    assert "2_gated.up.sql:5: statement 4: the connection to PostgreSQL was lost" in err
+    assert place.states() == {"1": "applied", "2": "dirty"}
+    place.run("up")
+    check_gated(place, whole=False)
+
+
 def test_a_changed_file_is_refused_with_both_checksums_until_it_is_accepted(place):
     three(place)
     place.run("up")
