@@ -4,8 +4,8 @@
 
 #include "cli/commands.hpp"
 #include "cli/configuration.hpp"
-#include "cli/conninfo.hpp"
 #include "migrate/read_folder.hpp"
+#include "session/conninfo.hpp"
 
 #include <fmt/format.h>
 

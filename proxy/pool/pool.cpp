@@ -213,9 +213,7 @@ bool pool::grant_place() {
         first = take_first_waiter();
     }
     metrics::observe(metrics::histogram::pool_wait, now() - first->since);
-    asio::post(pollers_[first->thread]->io(), [callback = std::move(first->when_granted)] {
-        callback({});
-    });
+    pollers_[first->thread]->post([callback = std::move(first->when_granted)] { callback({}); });
     return true;
 }
 
@@ -354,9 +352,7 @@ void pool::hand_over(std::size_t thread, server_ptr returned, waiter to) {
     if (to.wants_place) {
         // The server goes, its place stays taken.
         returned.reset();
-        asio::post(pollers_[to.thread]->io(), [callback = std::move(to.when_granted)] {
-            callback({});
-        });
+        pollers_[to.thread]->post([callback = std::move(to.when_granted)] { callback({}); });
         return;
     }
     if (to.thread == thread) {
