@@ -268,6 +268,21 @@ def test_killed_at_any_statement_by_itself_up_finishes_the_work(place, number):
     check_gated(place, whole=False)
 
 
+@pytest.mark.parametrize("number", [2, 3, 5, 6, 7, 8])
+def test_killed_between_a_statement_and_its_counting_it_is_not_done_twice(place, number):
+    """The worst moment: the work is done and the history does not know yet."""
+    gated(place, "transaction=off lock_timeout=0")
+    text, gate, mode = GATED[number - 1]
+    with place.transaction(f"LOCK TABLE {gate} IN {mode} MODE") as gatekeeper:
+        process = place.start("up")
+        place.until_it_waits(text)
+        with place.transaction("LOCK TABLE postern_migration.history IN SHARE MODE"):
+            gatekeeper.rollback()
+            place.kill(process, place.until_it_waits("INSERT INTO postern_migration.history"))
+    place.run("up")
+    check_gated(place, whole=False)
+
+
 @pytest.mark.parametrize("number", [1, 2, 3, 4])
 def test_killed_at_any_statement_of_a_transaction_up_does_it_all(place, number):
     statements = gated(place, "transaction=on lock_timeout=0")
