@@ -153,17 +153,17 @@ class PostgreSQL(Process):
 
     def _answers(self):
         with contextlib.suppress(psycopg2.OperationalError):
-            psycopg2.connect(self._dsn("postgres")).close()
+            psycopg2.connect(self.dsn("postgres")).close()
             return True
         return False
 
-    def _dsn(self, database, user="postgres"):
+    def dsn(self, database, user="postgres"):
         return f"host={self.folder} port={self.port} dbname={database} user={user}"
 
     def admin(self, database="app"):
         """A superuser's connection that commits each statement and does not pass through Postern."""
         if database not in self._admins or self._admins[database].closed:
-            link = psycopg2.connect(self._dsn(database))
+            link = psycopg2.connect(self.dsn(database))
             link.autocommit = True
             self._admins[database] = link
         return self._admins[database]

@@ -1,0 +1,1 @@
+SELECT 'postern_migration.normalise_row()'::regprocedure;

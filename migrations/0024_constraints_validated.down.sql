@@ -1,0 +1,2 @@
+-- A validated constraint does no harm; it goes with 0023.
+SELECT 1;
