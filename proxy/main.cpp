@@ -1,5 +1,6 @@
 // The subcommand table, and nothing more.
 
+#include "cli/audit.hpp"
 #include "cli/commands.hpp"
 #include "cli/migrate.hpp"
 
@@ -44,6 +45,7 @@ int main(int argc, char** argv) {
     });
 
     cli::add_migrate(app, status);
+    cli::add_audit(app, status);
 
     app.add_subcommand("version", "Print the version")->callback([&] { status = cli::version(); });
 
