@@ -201,6 +201,22 @@ class Rig:
         self._retry([POSTGRES_BIN / "pgbench", *at, LOGIN, "-i", "-q", "-s", str(SCALE), "bench"])
         return Server("postgres", process, port)
 
+    def kept_postgres(self, folder, settings):
+        """A PostgreSQL whose data stay in `folder` (of a path that its user may enter), on a Unix socket there."""
+        data = folder / "data"
+        folder.mkdir(parents=True, exist_ok=True)
+        self._own(folder)
+        if not (data / "PG_VERSION").exists():
+            subprocess.run(
+                [*self._unprivileged(), POSTGRES_BIN / "initdb", "-D", data, "-U", OWNER, "-A", "trust", "-E", "UTF8",
+                 "--locale=C.UTF-8", "--no-sync"],
+                check=True, stdout=subprocess.DEVNULL, cwd=folder)
+        options = [word for key, value in {**settings, "listen_addresses": "", "unix_socket_directories": folder}.items()
+                   for word in ("-c", f"{key}={value}")]
+        self._start(
+            "postgres", [*self._unprivileged(signal.SIGINT), POSTGRES_BIN / "postgres", "-D", data, *options],
+            stop=signal.SIGINT)
+
     @staticmethod
     def _retry(command, times=50):
         """A server that listens may still be starting up."""
