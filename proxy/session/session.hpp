@@ -342,6 +342,7 @@ private:
     void look_for_direct_tls();
     void read_startup_parameters(const wire::startup_packet& packet);
     bool read_replication(std::string_view value);
+    static bool is_no_setting(std::string_view name);
     bool keep_settings(const std::vector<std::pair<std::string, std::string>>& settings);
     bool choose_database(std::string_view name);
     void authenticate();

@@ -211,12 +211,26 @@ bool session::read_replication(std::string_view value) {
 
 /// The settings of the startup packet, and what they say of the identity. False: it may not say
 /// that, and the client has been told so.
+/// Words of the startup packet itself, in a spelling or a place in which PostgreSQL takes them for
+/// settings and knows none of the name. Passed on to it in a startup packet they would be believed.
+bool session::is_no_setting(std::string_view name) {
+    return name == "user" || name == "database" || name == "options" || name == "replication" ||
+           name.starts_with("_pq_.");
+}
+
 bool session::keep_settings(const std::vector<std::pair<std::string, std::string>>& settings) {
     pool::settings_map at_startup;
     pool::settings_map spellings;
     identity::variable_map claimed;
     for (const auto& [spelled, value] : settings) {
         const auto name = to_lower(spelled);
+        if (is_no_setting(name)) {
+            fail_client(
+                "FATAL",
+                "42704",
+                fmt::format("unrecognized configuration parameter \"{}\"", spelled));
+            return false;
+        }
         if (identity::is_variable(settings_->identity, name)) {
             if (!settings_->identity.trust_startup_parameters) {
                 fail_client(

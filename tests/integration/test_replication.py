@@ -103,6 +103,19 @@ def test_what_is_no_value_of_the_parameter_is_refused(world):
         assert client.value("select 1") == "1"
 
 
+@pytest.mark.parametrize("parameters", [
+    {"options": "-c database=postgres"}, {"options": "-c user=postgres"}, {"options": "--Replication=on"},
+    {"options": "-c options=-cdatabase=postgres"}, {"USER": "postgres"}, {"Database": "postgres"}])
+def test_words_of_the_startup_packet_are_no_settings(world, parameters):
+    """They would stand in the packet that PostgreSQL is sent, behind those that were checked."""
+    for how in ({"replication": "database"}, {}):
+        refused = refusal(world, **WHO, **how, **parameters)
+        assert refused.code == "42704" and "unrecognized configuration parameter" in refused.fields["M"]
+        with pytest.raises(Refused) as theirs, Client(world.pg.address, **WHO, **how, **parameters):
+            pass
+        assert theirs.value.code == refused.code
+
+
 def test_rules_by_host_take_physical_replication_by_its_own_word():
     everybody = {"type": "host", "addresses": ["loopback"], "method": "scram"}
     with replicating(settings={"access": [everybody]}) as world:
