@@ -267,7 +267,7 @@ void session::protocol_violation(std::string_view message) {
 }
 
 /// Tells the client why it has to go, and ends the session. What its server still answers is not
-/// passed on; a client that does not read is not waited for.
+/// passed on; a client that does not read, or has not finished TLS's handshake, is not waited for.
 void session::farewell(std::string_view sqlstate, std::string_view message) {
     log::info("client {} {}: {}", id_, address_, message);
     fail_client("FATAL", sqlstate, message);
@@ -324,17 +324,16 @@ void session::stop(bool at_once) {
     if (phase_ == phase::closing) return;
     if (!at_once && (is_busy() || is_on_console())) return;
     // PostgreSQL's words, for a session and for one that is not one yet.
-    if (!is_logging_in()) {
-        fail_client("FATAL", "57P01", "terminating connection due to administrator command");
-    } else {
-        fail_client("FATAL", "57P03", "the database system is shutting down");
-    }
+    if (is_logging_in()) return farewell("57P03", "the database system is shutting down");
+    fail_client("FATAL", "57P01", "terminating connection due to administrator command");
     end();
 }
 
 void session::kill() {
     if (phase_ == phase::closing) return;
-    fail_client("FATAL", "57P01", "terminating connection due to administrator command");
+    constexpr std::string_view why = "terminating connection due to administrator command";
+    if (is_logging_in()) return farewell("57P01", why);
+    fail_client("FATAL", "57P01", why);
     end();
 }
 

@@ -590,8 +590,7 @@ void session::send_welcome(const pool::reported_parameters& parameters) {
 
 void session::on_login_timeout() {
     if (phase_ != phase::startup && phase_ != phase::authenticating) return;
-    fail_client("FATAL", "57014", "canceling authentication due to timeout");
-    end();
+    farewell("57014", "canceling authentication due to timeout");
 }
 
 }  // namespace postern::session

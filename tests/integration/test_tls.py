@@ -4,6 +4,7 @@ import re
 import shutil
 import socket
 import ssl
+import struct
 import subprocess
 import threading
 
@@ -181,6 +182,14 @@ def test_required_means_required_but_not_on_unix_sockets(own):
         with secured(world) as client:
             client.log_in()
             assert client.value("select 1") == "1"
+
+
+def test_a_handshake_that_is_never_finished_ends_with_the_time_for_logging_in(own):
+    with World(settings={"tls": tls(own), "limits": {"login_timeout": "1s"}}) as world:
+        with Client(world.address, login=False) as silent:
+            silent.raw(struct.pack("!ii", 8, 80877103))
+            assert silent.socket.recv(1) == b"S"
+            assert silent.socket.recv(1) == b""
 
 
 def test_clients_show_certificates_where_they_are_asked_to(own, authority):
