@@ -94,7 +94,9 @@ void session::on_client_readable() {
         if (std::exchange(half_closed_, true)) return client_vanished();
         client_.want_read(false);
         if (running_) start_wait_timer(std::chrono::seconds{1}, &session::probe_client);
-        if (!busy() || phase_ != phase::ready || copy_in_) client_vanished();
+        if (phase_ != phase::ready || copy_in_) return client_vanished();
+        if (!busy()) flush_client();  // what it may still read
+        if (!busy() && out_.empty() && !client_gone_) client_vanished();
         return;
     }
     metrics::add(metrics::counter::bytes_from_clients, got.count);
@@ -229,7 +231,8 @@ void session::flush_client() {
 void session::on_client_flush() {
     const auto keep_alive = shared_from_this();
     flush_client();
-    if (phase_ == phase::closing && out_.empty() && !server_ && !client_gone_) destroy();
+    if (phase_ != phase::closing || delivers_cancel_) return;
+    if (out_.empty() && !server_ && !client_gone_) destroy();
 }
 
 void session::on_client_writable() {

@@ -643,10 +643,11 @@ private:
     bool identity_injected_ = false;  // the server's transaction carries the identity in force
     bool identity_was_sent_ = false;  // an earlier one may: then even an empty one must replace it
 
-    bool looked_for_tls_ = false;  // at the very first byte
-    bool tls_is_direct_ = false;   // without SSLRequest in front
-    bool tls_was_asked_ = false;   // by SSLRequest
-    bool gss_was_asked_ = false;   // by GSSENCRequest
+    bool looked_for_tls_ = false;   // at the very first byte
+    bool delivers_cancel_ = false;  // it stays until PostgreSQL has been signalled
+    bool tls_is_direct_ = false;    // without SSLRequest in front
+    bool tls_was_asked_ = false;    // by SSLRequest
+    bool gss_was_asked_ = false;    // by GSSENCRequest
 
     // Its server.
     events server_events_;

@@ -125,6 +125,7 @@ bool session::on_encryption_request(const wire::startup_packet& packet, bool mor
 /// libpq waits for that before the client goes on, so that its next statement is not hit.
 void session::on_cancel_packet(const wire::startup_packet& packet) {
     phase_ = phase::closing;
+    delivers_cancel_ = true;
     stop_wait_timer();
     client_.want_read(false);
     auto delivered = [weak = weak_from_this(), &home = worker_] {

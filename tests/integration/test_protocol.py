@@ -9,7 +9,7 @@ import socket
 import pytest
 from harness.scripts import batch, beside_another, simple, steps, unnamed
 from harness.waiting import eventually
-from harness.wire import bind, close, describe, execute, flush, frame, parse, query, sync, terminate
+from harness.wire import Client, bind, close, describe, execute, flush, frame, parse, query, sync, terminate
 from harness.world import World, both_ways
 
 SCHEMA = """
@@ -336,6 +336,17 @@ def test_half_close_after_a_query_still_gets_the_answer(world):
         client.send(query("select 'late'"))
         client.socket.shutdown(socket.SHUT_WR)
         assert [one.tag for one in client.until("Z")] == ["T", "D", "C", "Z"]
+
+
+def test_half_close_behind_an_answer_still_gets_the_rest_of_it(world):
+    # A Unix socket holds some 200 KiB, and Postern as much again before it leaves the rest with PostgreSQL.
+    size = 350_000
+    with Client(world.postern.socket_address) as client:
+        client.send(query(f"select repeat('x', {size})"))
+        eventually(lambda: world.pg.value(
+            "select count(*) from pg_stat_activity where query like 'select repeat%' and state = 'idle'") == 1)
+        client.socket.shutdown(socket.SHUT_WR)
+        assert [len(one.body) for one in client.until("Z") if one.tag == "D"] == [size + 6]
 
 
 def test_half_close_still_gets_an_answer_that_its_socket_can_not_hold(world):
