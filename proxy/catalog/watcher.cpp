@@ -253,7 +253,7 @@ void watcher::state::look_for_backends() {
             // Refused to ordinary roles; then its own end is waited for.
             static_cast<void>(database.query(
                 "SELECT pg_terminate_backend(pid) FROM pg_stat_activity "
-                "WHERE pid = $1::int AND backend_type = 'client backend'",
+                "WHERE pid = $1::int AND backend_type IN ('client backend', 'walsender')",
                 query_time_max,
                 &stop,
                 {std::to_string(one.pid)}));

@@ -891,6 +891,7 @@ void session::release_server() {
 }
 
 void session::drop_server() {
+    if (server_) flush_server();  // it has been asked to, and does not know that nobody listens
     server_.reset();
     open_batch_.reset();
     dressing_ = dressing_ready_ = false;

@@ -328,8 +328,17 @@ void session::end_replication() {
             fence->commit();
         });
     }
+    const bool is_busy = replication_->stream.may_write() && !replication_->stream.has_ended();
     replication_.reset();
-    if (server_) drop_server();
+    if (!server_) return;
+    if (is_busy) {
+        pool::send_cancel(worker_.events, database_->server, server_->pid, server_->secret, [] {});
+    }
+    // What the client said last may be how far it has come. What the server says stays unread: a
+    // plain close would reset the connection, and take the other's last words back.
+    flush_server();
+    server_->link.hang_up();
+    drop_server();
 }
 
 }  // namespace postern::session

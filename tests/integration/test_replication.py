@@ -15,7 +15,7 @@ from harness.servers import PostgreSQL, Postern, _postgres_bin
 from harness.tables import table
 from harness.waiting import eventually, runs, until_one_waits
 from harness.wire import (Answer, Client, Refused, copy_data, copy_done, execute, fields_of,
-                          flush, parse, query, sync)
+                          flush, parse, query, sync, terminate)
 from harness.world import World, both_ways
 
 pytestmark = pytest.mark.needs_postern
@@ -114,6 +114,25 @@ def test_words_of_the_startup_packet_are_no_settings(world, parameters):
         with pytest.raises(Refused) as theirs, Client(world.pg.address, **WHO, **how, **parameters):
             pass
         assert theirs.value.code == refused.code
+
+
+def test_what_a_client_says_as_it_leaves_reaches_postgresql(world):
+    with logical(world) as client:
+        client.raw(query("insert into t values (-7, 'said last')") + terminate())
+        assert client.gone()
+    eventually(lambda: world.pg.value("select count(*) from t where a = -7") == 1)
+
+
+def test_sql_whose_client_has_vanished_is_ended(world):
+    def running():
+        return world.pg.value("select count(*) from pg_stat_activity where query like 'select pg_sleep%' "
+                              "and backend_type = 'walsender' and state = 'active'")
+
+    client = logical(world)
+    client.send(query("select pg_sleep(600)"))
+    eventually(lambda: running() == 1)
+    client.drop()
+    eventually(lambda: running() == 0)
 
 
 def test_rules_by_host_take_physical_replication_by_its_own_word():
