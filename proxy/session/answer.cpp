@@ -658,7 +658,7 @@ void session::perform_locally(const execution& one) {
         transaction_began_ = pending_.started_at;
         place_ = transaction_place::held;
         held_begin_ = one.text;
-        if (!facts.isolation.empty()) read_committed_ = facts.isolation == "read committed";
+        enter_isolation(facts);
         transaction_clean_ = true;
         identity_injected_ = false;
         context_.begin(nullptr);

@@ -756,12 +756,25 @@ void session::unpin(sql::pin_cause cause, const std::string& name) {
     if (found->second.empty()) unpin(cause);
 }
 
+/// Of a BEGIN. One that names no level leaves an open transaction's as it is, and goes back to the
+/// default behind the end of one in the same request; if that has changed settings too, the default
+/// is not known.
+void session::enter_isolation(const sql::statement_facts& facts) {
+    if (!facts.isolation.empty()) {
+        read_committed_ = facts.isolation == "read committed";
+    } else if (isolation_ended_) {
+        read_committed_ = reads_committed_by_default_ &&
+                          plan_context_of_ == context_.now().settings;
+    }
+    isolation_ended_ = false;
+}
+
 void session::apply_effect(const sql::statement_facts& facts) {
     using sql::statement_kind;
     switch (facts.kind) {
     case statement_kind::begin:
+        enter_isolation(facts);
         context_.begin(server_->worn);
-        if (!facts.isolation.empty()) read_committed_ = facts.isolation == "read committed";
         return;
     case statement_kind::set_transaction:
         if (!facts.isolation.empty()) read_committed_ = facts.isolation == "read committed";
@@ -775,6 +788,7 @@ void session::apply_effect(const sql::statement_facts& facts) {
             context_.commit();
         }
         identity_injected_ = false;
+        isolation_ended_ = !facts.chain;
         if (facts.chain) {
             context_.begin(server_->worn);
             transaction_began_ = running_->sent_at;

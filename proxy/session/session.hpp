@@ -523,6 +523,7 @@ private:
     void settle_fence(bool rolled_back);
     void settle_fills(bool stored);
     void apply_effects();
+    void enter_isolation(const sql::statement_facts& facts);
     void apply_effect(const sql::statement_facts& facts);
     void apply_failure(std::size_t statements);
     void apply_setting(const sql::setting_change& change);

@@ -453,6 +453,16 @@ def test_no_hit_when_stricter_isolation_is_the_default(world, client):
     client.run("commit")
 
 
+def test_no_hit_when_a_begin_in_the_same_batch_goes_back_to_a_stricter_default(world, client):
+    sql = marked("select name from item where id = 5")
+    assert_hits(world, client, sql)
+    client.run("set default_transaction_isolation = 'repeatable read'",
+               "begin isolation level read committed", "commit; begin")
+    assert client.value("show transaction_isolation") == "repeatable read"
+    assert_never_hits(world, client, sql)
+    client.run("commit")
+
+
 def test_no_hit_behind_a_stricter_begin_in_the_same_batch(world, client, other):
     sql = marked("select name from item where id = 5")
     warm(world, client, sql)
