@@ -8,8 +8,10 @@
 ALTER TABLE comments ADD COLUMN project_id integer;
 ALTER TABLE attachments ADD COLUMN project_id integer;
 
+-- It reads issues as postern_owner, from now on: policies/ gives it the same policy, but later, and row-level security may be on already.
+-- row_security = on, whatever the session has: for this owner no row is passed over.
 CREATE FUNCTION postern.fill_project_id() RETURNS trigger
-LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
+LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, pg_temp SET row_security = on AS $$
 BEGIN
     SELECT i.project_id INTO NEW.project_id FROM public.issues i WHERE i.id = NEW.issue_id;
     RETURN NEW;
@@ -17,6 +19,13 @@ END
 $$;
 ALTER FUNCTION postern.fill_project_id() OWNER TO postern_owner;
 REVOKE ALL ON FUNCTION postern.fill_project_id() FROM PUBLIC;
+DO $$
+BEGIN
+    IF NOT EXISTS (SELECT FROM pg_policy WHERE polrelid = 'issues'::regclass AND polname = 'postern_owner_select') THEN
+        CREATE POLICY postern_owner_select ON issues FOR SELECT TO postern_owner USING (true);
+    END IF;
+END
+$$;
 
 CREATE TRIGGER postern_project BEFORE INSERT OR UPDATE OF issue_id, project_id ON comments
     FOR EACH ROW EXECUTE FUNCTION postern.fill_project_id();

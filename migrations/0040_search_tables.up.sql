@@ -92,6 +92,9 @@ FROM public.issues i;
 
 CREATE AGGREGATE postern.tsvector_concat(tsvector) (sfunc = pg_catalog.tsvector_concat, stype = tsvector, initcond = '');
 
+-- Whatever reads the application's tables below sets row_security = on: its owner's policies pass no row over, but where the session has it
+-- off, PostgreSQL would refuse to use them.
+
 -- Makes issues' rows anew. The rows are locked first and the texts read in a later statement, with what others have committed
 -- meanwhile. Pending words go before the comments are read: one that comes in between is found twice for a while, never missed.
 CREATE FUNCTION postern.search_refresh(ids integer[]) RETURNS void
@@ -115,7 +118,7 @@ $$;
 -- Up to `size` issues from before the triggers were there, in the order of their ids; returns how many were looked at, 0 at the end. Rows
 -- that a trigger has made meanwhile are newer than what is read here, and stay.
 CREATE FUNCTION postern.search_backfill(size integer) RETURNS integer
-LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, pg_temp SET client_min_messages = warning AS $$
+LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, pg_temp SET row_security = on SET client_min_messages = warning AS $$
 DECLARE
     done integer;
     last integer;
@@ -176,7 +179,7 @@ END
 $$;
 
 CREATE FUNCTION postern.search_issue_changed() RETURNS trigger
-LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
+LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, pg_temp SET row_security = on AS $$
 BEGIN
     IF OLD.id <> NEW.id THEN
         DELETE FROM postern.issue_search WHERE issue_id = OLD.id;
@@ -223,7 +226,7 @@ $$;
 
 -- Of a comment or an attachment: edited, or moved to another issue.
 CREATE FUNCTION postern.search_part_changed() RETURNS trigger
-LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
+LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, pg_temp SET row_security = on AS $$
 BEGIN
     PERFORM postern.search_refresh(ARRAY[least(OLD.issue_id, NEW.issue_id), greatest(OLD.issue_id, NEW.issue_id)]);
     RETURN NULL;
@@ -232,7 +235,7 @@ $$;
 
 -- An issue that is being deleted takes its parts with it, and is not there any more: then there is nothing to do.
 CREATE FUNCTION postern.search_parts_removed() RETURNS trigger
-LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
+LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, pg_temp SET row_security = on AS $$
 DECLARE
     ids integer[] := ARRAY(SELECT DISTINCT r.issue_id FROM removed r JOIN public.issues i ON i.id = r.issue_id);
 BEGIN
@@ -245,7 +248,7 @@ $$;
 
 -- TRUNCATE of any of the three tables. What is left is made anew, in one go: nobody truncates these by accident.
 CREATE FUNCTION postern.search_truncated() RETURNS trigger
-LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
+LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, pg_temp SET row_security = on AS $$
 BEGIN
     DELETE FROM postern.issue_search s WHERE NOT EXISTS (SELECT FROM public.issues i WHERE i.id = s.issue_id);
     DELETE FROM postern.search_pending;

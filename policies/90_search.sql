@@ -620,7 +620,7 @@ $$;
 -- Moves pending words into issue_search, up to `most` issues; how many it were. To be called every minute or so, from cron or pg_cron:
 -- what waits is read by every search. Any number may run at once; a writer waits for at most one batch.
 CREATE OR REPLACE FUNCTION postern.search_fold(most integer DEFAULT 200) RETURNS integer
-LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
+LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, pg_temp SET row_security = on AS $$
 DECLARE
     ids integer[] := ARRAY(
         SELECT s.issue_id FROM postern.issue_search s

@@ -107,6 +107,22 @@ def test_up_down_and_up_again_restore_everything(pg, kind):
         assert pg.value("SELECT count(*) FROM postern_migration.quarantine", database=database) > 50
 
 
+def test_the_way_up_and_the_triggers_pass_through_policies_that_are_in_force(pg):
+    """Down to 0025 leaves row-level security on. row_security = off is what the tool's own steps and pg_restore set."""
+    tracker.create(pg, "halfway")
+    tracker.migrate(pg, "up", database="halfway")
+    after = tracker.dump(pg, "halfway")
+    tracker.migrate(pg, "down", "--to", "25", database="halfway")
+    assert pg.value("SELECT relforcerowsecurity FROM pg_class WHERE relname = 'issues'", database="halfway")
+    tracker.migrate(pg, "up", database="halfway")
+    assert tracker.dump(pg, "halfway") == after
+    pg.run("SET row_security = off; INSERT INTO comments (id, issue_id, author_id, body, created_at, updated_at)"
+           " VALUES (9000, 3, 3, 'x', now(), now()); UPDATE comments SET body = 'y' WHERE id = 9000;"
+           " UPDATE issues SET title = 'z' WHERE id = 3; SELECT postern.search_fold(); SELECT postern.search_backfill(10);"
+           " DELETE FROM attachments WHERE issue_id = 3; RESET row_security", database="halfway")
+    assert pg.run("SELECT project_id, body FROM comments WHERE id = 9000", database="halfway") == [(1, "y")]
+
+
 def test_a_dba_edits_the_map_before_values_are_changed(pg):
     tracker.create(pg, "mapped")
     pg.run(DIRT, database="mapped")
