@@ -1,5 +1,6 @@
 -- postern: lock_timeout=1s statement_timeout=30s retry=10
--- Takes row-level security away with the functions that it calls, and gives back every privilege that there was.
+-- Takes row-level security away with the functions that it calls, and gives back every policy, its switches and every privilege that
+-- there were before.
 
 -- The files of policies/ have no down of their own: what they made goes here.
 DO $$
@@ -13,9 +14,16 @@ BEGIN
                WHERE p.pronamespace = 'postern'::regnamespace AND NOT t.tgisinternal LOOP
         EXECUTE format('DROP TRIGGER %I ON %s', one.tgname, one.target);
     END LOOP;
-    FOR one IN SELECT c.oid::regclass AS target FROM postern_migration.rollout r JOIN pg_class c ON c.oid = to_regclass('public.' || r.table_name)
-               WHERE c.relrowsecurity OR c.relforcerowsecurity LOOP
-        EXECUTE format('ALTER TABLE %s NO FORCE ROW LEVEL SECURITY, DISABLE ROW LEVEL SECURITY', one.target);
+    FOR one IN SELECT e.definition FROM postern_migration.earlier_policy e
+               WHERE to_regclass('public.' || e.table_name) IS NOT NULL AND NOT EXISTS (
+                   SELECT FROM pg_policy p WHERE p.polrelid = to_regclass('public.' || e.table_name) AND p.polname = e.policy_name) LOOP
+        EXECUTE one.definition;
+    END LOOP;
+    FOR one IN SELECT c.oid::regclass AS target, e.enabled, e.forced
+               FROM postern_migration.earlier_row_security e JOIN pg_class c ON c.oid = to_regclass('public.' || e.table_name)
+               WHERE (c.relrowsecurity, c.relforcerowsecurity) <> (e.enabled, e.forced) LOOP
+        EXECUTE format('ALTER TABLE %s %s ROW LEVEL SECURITY, %s ROW LEVEL SECURITY', one.target,
+                       CASE WHEN one.enabled THEN 'ENABLE' ELSE 'DISABLE' END, CASE WHEN one.forced THEN 'FORCE' ELSE 'NO FORCE' END);
     END LOOP;
 END
 $$;
@@ -49,6 +57,8 @@ DROP FUNCTION postern_migration.enable_row_security(text);
 DROP TABLE postern_migration.batch_position;
 DROP TABLE postern_migration.rollout;
 DROP TABLE postern_migration.option;
+DROP TABLE postern_migration.earlier_policy;
+DROP TABLE postern_migration.earlier_row_security;
 DROP TABLE postern_migration.earlier_grant;
 
 -- Roles belong to the whole server: another database may be using this one still.

@@ -21,7 +21,17 @@ $$;
 CREATE SCHEMA IF NOT EXISTS postern_migration;
 REVOKE ALL ON SCHEMA postern_migration FROM PUBLIC;
 
--- What PUBLIC and tracker_app were granted before, for the way down.
+-- The tables in the order in which row-level security is switched on, the smallest first: policies/91_… to 97_… read it.
+CREATE TABLE postern_migration.rollout (
+    position   integer NOT NULL,
+    table_name text PRIMARY KEY,
+    enable     boolean NOT NULL DEFAULT true,   -- ENABLE ROW LEVEL SECURITY
+    force      boolean NOT NULL DEFAULT true    -- FORCE: for the owner too; its backups then need BYPASSRLS
+);
+INSERT INTO postern_migration.rollout (position, table_name) VALUES
+    (1, 'projects'), (2, 'sprints'), (3, 'users'), (4, 'project_members'), (5, 'attachments'), (6, 'issues'), (7, 'comments');
+
+-- What PUBLIC and tracker_app were granted before on the database, the schema and these tables, for the way down.
 CREATE TABLE postern_migration.earlier_grant (
     object      text NOT NULL,     -- 'database', 'schema public', or a table
     column_name text,              -- of a grant on one column
@@ -39,11 +49,44 @@ WHERE n.nspname = 'public' AND (a.grantee = 0 OR r.rolname = 'tracker_app')
 UNION ALL
 SELECT c.oid::regclass::text, NULL, coalesce(r.rolname, 'PUBLIC'), a.privilege_type
 FROM pg_class c, aclexplode(c.relacl) a LEFT JOIN pg_roles r ON r.oid = a.grantee
-WHERE c.relnamespace = 'public'::regnamespace AND c.relkind IN ('r', 'p') AND (a.grantee = 0 OR r.rolname = 'tracker_app')
+WHERE c.oid IN (SELECT to_regclass('public.' || t.table_name) FROM postern_migration.rollout t) AND (a.grantee = 0 OR r.rolname = 'tracker_app')
 UNION ALL
 SELECT c.oid::regclass::text, t.attname, coalesce(r.rolname, 'PUBLIC'), a.privilege_type
 FROM pg_class c JOIN pg_attribute t ON t.attrelid = c.oid, aclexplode(t.attacl) a LEFT JOIN pg_roles r ON r.oid = a.grantee
-WHERE c.relnamespace = 'public'::regnamespace AND c.relkind IN ('r', 'p') AND (a.grantee = 0 OR r.rolname = 'tracker_app');
+WHERE c.oid IN (SELECT to_regclass('public.' || t.table_name) FROM postern_migration.rollout t) AND (a.grantee = 0 OR r.rolname = 'tracker_app');
+
+-- Row-level security that there was before, likewise: policies/ takes the place of it.
+CREATE TABLE postern_migration.earlier_row_security (
+    table_name text PRIMARY KEY,
+    enabled    boolean NOT NULL,
+    forced     boolean NOT NULL
+);
+INSERT INTO postern_migration.earlier_row_security
+SELECT t.table_name, c.relrowsecurity, c.relforcerowsecurity
+FROM postern_migration.rollout t JOIN pg_class c ON c.oid = to_regclass('public.' || t.table_name);
+CREATE TABLE postern_migration.earlier_policy (
+    table_name  text NOT NULL,
+    policy_name text NOT NULL,
+    definition  text NOT NULL,     -- the CREATE POLICY
+    PRIMARY KEY (table_name, policy_name)
+);
+DO $$
+DECLARE
+    path text := current_setting('search_path');
+BEGIN
+    PERFORM set_config('search_path', 'pg_catalog', true);   -- so that expressions name everything with its schema
+    INSERT INTO postern_migration.earlier_policy
+    SELECT t.table_name, p.polname, concat(
+        format('CREATE POLICY %I ON public.%I AS %s FOR %s TO %s', p.polname, t.table_name,
+               CASE WHEN p.polpermissive THEN 'PERMISSIVE' ELSE 'RESTRICTIVE' END,
+               CASE p.polcmd WHEN 'r' THEN 'SELECT' WHEN 'a' THEN 'INSERT' WHEN 'w' THEN 'UPDATE' WHEN 'd' THEN 'DELETE' ELSE 'ALL' END,
+               (SELECT string_agg(CASE one WHEN 0 THEN 'PUBLIC' ELSE quote_ident(pg_get_userbyid(one)) END, ', ') FROM unnest(p.polroles) one)),
+        ' USING (' || pg_get_expr(p.polqual, p.polrelid) || ')', ' WITH CHECK (' || pg_get_expr(p.polwithcheck, p.polrelid) || ')')
+    FROM postern_migration.rollout t JOIN pg_policy p ON p.polrelid = to_regclass('public.' || t.table_name)
+    WHERE p.polname NOT LIKE 'postern\_%';
+    PERFORM set_config('search_path', path, true);
+END
+$$;
 
 -- Choices that a DBA may make before the later migrations run.
 CREATE TABLE postern_migration.option (
@@ -54,16 +97,6 @@ CREATE TABLE postern_migration.option (
 INSERT INTO postern_migration.option VALUES
     ('compat_trigger', 'during',
      'normalise what old versions of the application write: off, during (until the constraints are validated), keep (until 0025 is done anew)');
-
--- The tables in the order in which row-level security is switched on, the smallest first: policies/99_enable.sql reads it.
-CREATE TABLE postern_migration.rollout (
-    position   integer NOT NULL,
-    table_name text PRIMARY KEY,
-    enable     boolean NOT NULL DEFAULT true,   -- ENABLE ROW LEVEL SECURITY
-    force      boolean NOT NULL DEFAULT true    -- FORCE: for the owner too; its backups then need BYPASSRLS
-);
-INSERT INTO postern_migration.rollout (position, table_name) VALUES
-    (1, 'projects'), (2, 'sprints'), (3, 'users'), (4, 'project_members'), (5, 'attachments'), (6, 'issues'), (7, 'comments');
 
 -- Switches one table on, as far as its row says; true if that changed anything.
 CREATE FUNCTION postern_migration.enable_row_security(of_table text) RETURNS boolean

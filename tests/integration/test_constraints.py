@@ -123,6 +123,24 @@ def test_the_way_up_and_the_triggers_pass_through_policies_that_are_in_force(pg)
     assert pg.run("SELECT project_id, body FROM comments WHERE id = 9000", database="halfway") == [(1, "y")]
 
 
+def test_the_way_down_brings_back_policies_of_every_kind_and_grants_on_no_other_table(pg):
+    tracker.create(pg, "earlier")
+    pg.run("CREATE ROLE \"odd role\"; ALTER TABLE comments ENABLE ROW LEVEL SECURITY; ALTER TABLE sprints FORCE ROW LEVEL SECURITY;"
+           " CREATE POLICY \"it's odd\" ON comments AS RESTRICTIVE FOR UPDATE TO \"odd role\", tracker_app"
+           " USING (author_id IN (SELECT u.id FROM users u WHERE u.name <> 'it''s')) WITH CHECK (body <> '');"
+           " CREATE POLICY everybody ON users FOR INSERT WITH CHECK (true);"
+           " CREATE TABLE other (id integer); GRANT SELECT ON other TO tracker_app", database="earlier")
+    earlier = tracker.dump(pg, "earlier")
+    tracker.migrate(pg, "up", "--to", "10", database="earlier")
+    pg.run("DROP POLICY \"it's odd\" ON comments; DROP POLICY everybody ON users; DROP POLICY issues_visible ON issues;"
+           " ALTER TABLE comments DISABLE ROW LEVEL SECURITY; ALTER TABLE sprints NO FORCE ROW LEVEL SECURITY;"
+           " ALTER TABLE users ENABLE ROW LEVEL SECURITY; REVOKE SELECT ON other FROM tracker_app", database="earlier")
+    tracker.migrate(pg, "down", "--to", "0", database="earlier")
+    assert pg.run("SELECT has_table_privilege('tracker_app', 'other', 'SELECT')", database="earlier") == [(False,)]
+    pg.run("GRANT SELECT ON other TO tracker_app", database="earlier")
+    assert tracker.dump(pg, "earlier") == earlier
+
+
 def test_a_dba_edits_the_map_before_values_are_changed(pg):
     tracker.create(pg, "mapped")
     pg.run(DIRT, database="mapped")
