@@ -116,7 +116,8 @@ END
 $$;
 
 -- Up to `size` issues from before the triggers were there, in the order of their ids; returns how many were looked at, 0 at the end. Rows
--- that a trigger has made meanwhile are newer than what is read here, and stay.
+-- that a trigger has made meanwhile are newer than what is read here, and stay. At the end, rows go whose issue was deleted while a batch
+-- was reading it: its trigger found nothing to remove.
 CREATE FUNCTION postern.search_backfill(size integer) RETURNS integer
 LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, pg_temp SET row_security = on SET client_min_messages = warning AS $$
 DECLARE
@@ -133,6 +134,9 @@ BEGIN
     )
     SELECT count(*), max(b.id) INTO done, last FROM batch b;
     UPDATE postern.search_setting SET value = last WHERE name = 'backfilled_to' AND done > 0;
+    IF done = 0 THEN
+        DELETE FROM postern.issue_search s WHERE NOT EXISTS (SELECT FROM public.issues i WHERE i.id = s.issue_id);
+    END IF;
     RETURN done;
 END
 $$;
@@ -173,7 +177,11 @@ BEGIN
            setweight(postern.search_title_words(n.title), 'A')
                || setweight(postern.search_description_words(coalesce(n.description, '')), 'B')
     FROM added n
-    ON CONFLICT DO NOTHING;
+    -- A row that an issue of the same id left behind, as where triggers were off.
+    ON CONFLICT (issue_id) DO UPDATE
+    SET project_id = excluded.project_id, created_at = excluded.created_at, assignee_id = excluded.assignee_id,
+        sprint_id = excluded.sprint_id, status = excluded.status, priority = excluded.priority, issue_type = excluded.issue_type,
+        title_tsv = excluded.title_tsv, tsv = excluded.tsv;
     RETURN NULL;
 END
 $$;

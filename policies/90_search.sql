@@ -3,7 +3,7 @@
 --
 -- It runs as postern_owner, past row-level security, because under RLS no GIN index is used (@@ is not leakproof). So it has to
 -- put the caller's projects into every statement that finds issues: search_visible() is the one place where that condition is made,
--- and no other function here reads an issue that was not found with it.
+-- and no other function here reads an issue that was not found with it. What is shown of one is checked against the issue's own project.
 
 -- CREATE OR REPLACE can not change what a function returns.
 DROP FUNCTION IF EXISTS postern.search(text, jsonb, integer, integer), postern.search_tried(text, text),
@@ -353,18 +353,18 @@ LANGUAGE sql STABLE ROWS 1000 SET search_path = pg_catalog, pg_temp AS $$
     WHERE must IS NULL OR d.tsv @@ must
 $$;
 
--- A lexeme as somebody has written it in this issue.
+-- A lexeme as somebody has written it in this issue; null if issue_search has the issue in a project that it is not in.
 CREATE OR REPLACE FUNCTION postern.search_spelling(id integer, lexeme text, word tsquery) RETURNS text
 LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp AS $$
     SELECT coalesce(
-        (SELECT lower((regexp_match(ts_headline('english', t.text, word,
-                                    'StartSel="' || chr(1) || '", StopSel="' || chr(2) || '", MaxWords=3, MinWords=1, ShortWord=0'),
-                                    chr(1) || '([^' || chr(2) || ']+)'))[1])
-         FROM (SELECT left(i.title, 1000) || ' ' || coalesce(left(i.description, 5000), '') || ' ' || coalesce(
-                   (SELECT string_agg(c.body, ' ') FROM (
-                        SELECT left(c.body, 2000) AS body FROM public.comments c WHERE c.issue_id = i.id ORDER BY c.id DESC LIMIT 20) c), '') AS text
-               FROM public.issues i WHERE i.id = $1) AS t),
+        lower((regexp_match(ts_headline('english', t.text, word,
+                            'StartSel="' || chr(1) || '", StopSel="' || chr(2) || '", MaxWords=3, MinWords=1, ShortWord=0'),
+                            chr(1) || '([^' || chr(2) || ']+)'))[1]),
         lexeme)
+    FROM (SELECT left(i.title, 1000) || ' ' || coalesce(left(i.description, 5000), '') || ' ' || coalesce(
+              (SELECT string_agg(c.body, ' ') FROM (
+                   SELECT left(c.body, 2000) AS body FROM public.comments c WHERE c.issue_id = i.id ORDER BY c.id DESC LIMIT 20) c), '') AS text
+          FROM public.issues i JOIN postern.issue_search s ON s.issue_id = i.id AND s.project_id = i.project_id WHERE i.id = $1) AS t
 $$;
 
 -- The nearest word to one that is nowhere to be found, out of what the caller may see, spelt as it is spelt there; null if there is
@@ -374,6 +374,7 @@ LANGUAGE plpgsql STABLE SET search_path = pg_catalog, pg_temp AS $$
 DECLARE
     near record;
     seen integer;
+    spelt text;
 BEGIN
     FOR near IN SELECT * FROM postern.search_similar(wanted) LOOP
         EXECUTE CASE WHEN near.issues < 20000 THEN
@@ -382,8 +383,9 @@ BEGIN
             format('SELECT w.issue_id FROM (SELECT s.issue_id, s.tsv FROM postern.issue_search s WHERE true %s ORDER BY s.issue_id DESC LIMIT 1000) w'
                    ' WHERE w.tsv @@ $1 LIMIT 1', visible)
         END INTO seen USING near.word;
-        IF seen IS NOT NULL THEN
-            RETURN postern.search_spelling(seen, near.lexeme, near.word);
+        spelt := postern.search_spelling(seen, near.lexeme, near.word);
+        IF spelt IS NOT NULL THEN
+            RETURN spelt;
         END IF;
     END LOOP;
     RETURN NULL;
@@ -612,6 +614,8 @@ BEGIN
         FROM unnest(found.ids["offset" + 1 : "offset" + "limit"], found.scores["offset" + 1 : "offset" + "limit"])
                  WITH ORDINALITY AS page (id, score, place)
         JOIN public.issues i ON i.id = page.id
+        -- A row that is behind its issue, as when triggers were off, was found by a project that is not the issue's any more.
+        JOIN postern.issue_search s ON s.issue_id = i.id AND s.project_id = i.project_id
         CROSS JOIN LATERAL postern.search_show(i.id, found.looked_for) AS shown
         ORDER BY page.place;
 END

@@ -280,6 +280,50 @@ def test_what_is_found_is_what_row_level_security_shows(world):
         assert set(row.issue_id for row in world.search("issue", user, limit=100) if row.matched_in == "title") == shown, user
 
 
+def past_triggers(world, sql, *values):
+    """As replication and restoring do: no trigger fires."""
+    world.run("SET session_replication_role = replica")
+    try:
+        world.run(sql, *values)
+    finally:
+        world.run("RESET session_replication_role")
+
+
+def backfill(world):
+    while world.run("SELECT postern.search_backfill(2000)") != [(0,)]:
+        pass
+
+
+def test_what_search_knows_of_an_issue_that_has_moved_behind_its_back_shows_it_to_nobody(world):
+    issue = world.issue("Quagga sighted")
+    world.run("SELECT postern.search_count_terms()")
+    past_triggers(world, "UPDATE issues SET project_id = 2 WHERE id = %s", issue)
+    for query in ("quagga", "quagg*", "quaggga", "quaggga sighted"):
+        for user in (MEMBER, OTHER):
+            rows = world.search(query, user)
+            assert issue not in [row.issue_id for row in rows]
+            assert not any(row.did_you_mean and "quagga" in row.did_you_mean.split() for row in rows)
+    assert world.run("SELECT postern.search_spelling(%s, 'quagga', 'quagga'::tsquery)", issue) == [(None,)]
+    assert tracker.migrate(world.pg, "verify", check=False).returncode == 1
+    world.run("UPDATE issues SET title = 'Quagga sighted again' WHERE id = %s", issue)
+    assert world.found("quagga", OTHER) == [issue] and world.found("quagga", MEMBER) == []
+    assert world.search("quaggga", OTHER)[0].did_you_mean == "quagga"
+    tracker.migrate(world.pg, "verify")
+
+
+def test_what_search_knows_of_a_deleted_issue_is_gone_with_the_next_of_its_id_or_backfill(world):
+    gone, again = world.issue("Thylacine"), world.issue("Thylacine")
+    past_triggers(world, "DELETE FROM issues WHERE id IN (%s, %s)", gone, again)
+    assert world.found("thylacine") == []
+    world.issue("Bilby", project=2, id=again)
+    assert world.found("bilby", OTHER) == [again] and world.found("bilby", MEMBER) == world.found("thylacine") == []
+    left = "SELECT count(*) FROM postern.issue_search WHERE issue_id = %s"
+    assert world.run(left, gone) == [(1,)] and tracker.migrate(world.pg, "verify", check=False).returncode == 1
+    backfill(world)
+    assert world.run(left, gone) == [(0,)]
+    tracker.migrate(world.pg, "verify")
+
+
 def test_a_word_is_suggested_to_those_alone_who_can_find_it(world):
     hidden = world.issue("Chupacabra sighted", project=2)
     seen = world.issue("Chupakabrador sighted", project=1)
