@@ -578,12 +578,13 @@ $$;
 
 -- query: words, "a phrase", -without, this or that, prefix*. filters: README.md. One row an issue, best first; with equal scores the
 -- newer one. total is how many were found, at most the setting `candidates`; total_is_exact says whether there are more.
+-- PARALLEL UNSAFE, since a block with EXCEPTION begins a subtransaction.
 CREATE OR REPLACE FUNCTION postern.search(
     query text, filters jsonb DEFAULT '{}', "limit" integer DEFAULT 20, "offset" integer DEFAULT 0)
 RETURNS TABLE (
     issue_id integer, project_id integer, number integer, title text, snippet text, matched_in text, score double precision,
     total integer, total_is_exact boolean, mode text, did_you_mean text)
-LANGUAGE plpgsql STABLE SECURITY DEFINER PARALLEL RESTRICTED ROWS 20 COST 10000
+LANGUAGE plpgsql STABLE SECURITY DEFINER PARALLEL UNSAFE ROWS 20 COST 10000
 SET search_path = pg_catalog, pg_temp SET client_min_messages = warning
 SET jit = off SET random_page_cost = 1.1 SET max_parallel_workers_per_gather = 0 SET work_mem = '32MB' SET plan_cache_mode = force_custom_plan AS $$
 #variable_conflict use_column

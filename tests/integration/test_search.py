@@ -254,6 +254,20 @@ def test_a_total_beyond_the_candidates_is_said_not_to_be_exact(world):
         world.run("UPDATE postern.search_setting SET value = 1000 WHERE name = 'candidates'")
 
 
+def test_a_search_works_where_the_planner_likes_parallel_plans(world):
+    """Not even in the leader of one could it: the block that answers statement_timeout is a subtransaction."""
+    issue = world.issue("Caracal")
+    with world.as_user(MEMBER) as cursor:
+        cursor.execute("SET parallel_setup_cost = 0; SET parallel_tuple_cost = 0; SET min_parallel_table_scan_size = 0; SET enable_indexscan = off;"
+                       " SET enable_indexonlyscan = off; SET enable_bitmapscan = off; SET force_parallel_mode = on")
+        try:
+            cursor.execute("SELECT s.issue_id, count(*) FROM pg_catalog.pg_attribute a JOIN postern.search('caracal') s"
+                           " ON a.attnum <> s.number AND a.attname <> s.title GROUP BY 1")
+            assert [row.issue_id for row in cursor.fetchall()] == [issue]
+        finally:
+            cursor.execute("RESET ALL; SELECT set_config('app.user_id', %s, false)", (str(MEMBER),))
+
+
 # Whose rows
 
 
