@@ -144,7 +144,8 @@ END
 $$;
 
 -- The words that a tsquery looks for, each as a tsquery of its own; about how many issues and titles have it; and how much finding it
--- says: rare words say more. A word that is not counted is taken to be rare.
+-- says: rare words say more. A word that is not counted is taken to be rare. `says` shows in scores, and the issues counted are everybody's:
+-- so it tells powers of two apart only, and nothing below 20.
 CREATE OR REPLACE FUNCTION postern.search_words(whole tsquery)
 RETURNS TABLE (
     word tsquery, lexeme text, prefix boolean, issues double precision, titles double precision, share double precision, says double precision,
@@ -158,7 +159,7 @@ LANGUAGE sql STABLE ROWS 4 SET search_path = pg_catalog, pg_temp AS $$
         SELECT greatest(1, c.reltuples) AS issues FROM pg_class c WHERE c.oid = 'postern.issue_search'::regclass
     )
     SELECT w.text::tsquery, w.lexeme, w.prefix, counted.issues, counted.titles, counted.issues / size.issues,
-           ln(1 + size.issues / (counted.issues + 1)), w.times
+           ln(1 + size.issues / power(2, round(ln(greatest(counted.issues, 20)) / ln(2)))), w.times
     FROM written w, size, LATERAL (
         SELECT least(size.issues, coalesce(sum(t.issues), 0)) AS issues, least(size.issues, coalesce(sum(t.titles), 0)) AS titles
         FROM (SELECT t.issues, t.titles FROM postern.search_term t WHERE t.lexeme = w.lexeme

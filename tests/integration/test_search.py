@@ -351,6 +351,18 @@ def test_a_word_is_suggested_to_those_alone_who_can_find_it(world):
                 assert "chupacabra" not in (row.did_you_mean or "").split(), (user, query)
 
 
+def test_scores_do_not_tell_how_many_hidden_issues_have_a_word(world):
+    """What a word adds to a score changes in steps of two, and not at all between one issue and twenty."""
+    world.issue("Numbat")
+    world.run("SELECT postern.search_count_terms()")
+    for counted, step in ((0, 16), (1, 16), (2, 16), (20, 16), (22, 16), (23, 32), (45, 32), (46, 64), (1000, 1024)):
+        world.run("UPDATE postern.search_term SET issues = %s WHERE lexeme = 'numbat'", counted)
+        (same,), = world.run(
+            "SELECT abs(w.says - ln(1 + greatest(1, c.reltuples) / least(%s, greatest(16, power(2, round(ln(greatest(c.reltuples, 20)) / ln(2))))))) < 1e-6"
+            " FROM postern.search_words('numbat') w, pg_class c WHERE c.oid = 'postern.issue_search'::regclass", step)
+        assert same, counted
+
+
 def test_a_suggestion_is_spelt_as_its_reader_has_seen_it(world):
     """Not by its stem, nor as a hidden project writes it."""
     world.issue("Bandicoots", project=2)
