@@ -2,6 +2,19 @@
 -- Takes row-level security away with the functions that it calls, and gives back every policy, its switches and every privilege that
 -- there were before.
 
+-- All tables, the largest first: nobody waits long behind one that is held already.
+DO $$
+DECLARE
+    one record;
+BEGIN
+    FOR one IN SELECT c.oid::regclass AS target FROM postern_migration.rollout r
+               JOIN pg_class c ON c.oid = to_regclass('public.' || r.table_name) ORDER BY r.position DESC LOOP
+        EXECUTE format('LOCK TABLE %s IN ACCESS EXCLUSIVE MODE', one.target);
+        PERFORM set_config('lock_timeout', '100ms', true);
+    END LOOP;
+END
+$$;
+
 -- The files of policies/ have no down of their own: what they made goes here.
 DO $$
 DECLARE

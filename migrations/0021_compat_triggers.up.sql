@@ -2,7 +2,8 @@
 -- While the rows are being normalised, old versions of the application may go on writing what they always wrote: a trigger does to
 -- it what is done to the rows. A write of allowed values does not call it. The option compat_trigger decides (0010).
 --
--- CREATE TRIGGER waits for writers of its table and holds up the next ones meanwhile, for lock_timeout at most.
+-- CREATE TRIGGER waits for writers of its table and holds up the next ones meanwhile, for lock_timeout at most; of the tables after the
+-- first for 100 ms, since those before are held by then.
 
 CREATE FUNCTION postern_migration.normalise_row() RETURNS trigger
 LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
@@ -40,6 +41,9 @@ REVOKE ALL ON FUNCTION postern_migration.normalise_row() FROM PUBLIC;
 CREATE FUNCTION postern_migration.drop_compat_triggers() RETURNS void
 LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp SET client_min_messages = warning AS $$
 BEGIN
+    LOCK TABLE public.issues IN ACCESS EXCLUSIVE MODE;
+    PERFORM set_config('lock_timeout', '100ms', true);
+    LOCK TABLE public.users, public.project_members, public.sprints IN ACCESS EXCLUSIVE MODE;
     DROP TRIGGER IF EXISTS postern_compat ON public.users;
     DROP TRIGGER IF EXISTS postern_compat ON public.project_members;
     DROP TRIGGER IF EXISTS postern_compat ON public.sprints;
@@ -53,6 +57,9 @@ BEGIN
     IF (SELECT value FROM postern_migration.option WHERE name = 'compat_trigger') = 'off' THEN
         RETURN;
     END IF;
+    LOCK TABLE public.issues IN SHARE ROW EXCLUSIVE MODE;
+    PERFORM set_config('lock_timeout', '100ms', true);
+    LOCK TABLE public.users, public.project_members, public.sprints IN SHARE ROW EXCLUSIVE MODE;
     CREATE OR REPLACE TRIGGER postern_compat BEFORE INSERT OR UPDATE OF role ON public.users FOR EACH ROW
         WHEN (NEW.role NOT IN ('user', 'manager', 'admin'))
         EXECUTE FUNCTION postern_migration.normalise_row('role');

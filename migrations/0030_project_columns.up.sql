@@ -5,6 +5,11 @@
 --
 -- A new column without a default changes no row.
 
+-- Nobody waits long behind a table that is held already.
+LOCK TABLE comments IN ACCESS EXCLUSIVE MODE;
+SET LOCAL lock_timeout = '100ms';
+LOCK TABLE issues, attachments IN ACCESS EXCLUSIVE MODE;
+
 ALTER TABLE comments ADD COLUMN project_id integer;
 ALTER TABLE attachments ADD COLUMN project_id integer;
 

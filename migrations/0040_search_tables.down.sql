@@ -1,5 +1,10 @@
 -- postern: lock_timeout=1s statement_timeout=30s retry=10
 -- Everything here is made from the tables of the application: nothing is lost.
+
+-- Nobody waits long behind a table that is held already.
+LOCK TABLE public.comments IN ACCESS EXCLUSIVE MODE;
+SET LOCAL lock_timeout = '100ms';
+LOCK TABLE public.issues, public.attachments IN ACCESS EXCLUSIVE MODE;
 DROP TRIGGER IF EXISTS search_added ON public.issues;
 DROP TRIGGER IF EXISTS search_changed ON public.issues;
 DROP TRIGGER IF EXISTS search_removed ON public.issues;

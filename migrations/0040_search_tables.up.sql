@@ -284,6 +284,11 @@ BEGIN
 END
 $$;
 
+-- Nobody waits long behind a table that is held already.
+LOCK TABLE public.comments IN ACCESS EXCLUSIVE MODE;
+SET LOCAL lock_timeout = '100ms';
+LOCK TABLE public.issues, public.attachments IN ACCESS EXCLUSIVE MODE;
+
 -- The functions above read these tables as postern_owner, from now on: policies/ gives it the same policies, but later.
 GRANT SELECT ON public.issues, public.comments, public.attachments TO postern_owner;
 DO $$

@@ -232,6 +232,36 @@ def test_the_migrations_wait_for_no_lock_longer_than_they_may(pg):
     assert done and done[0].returncode == 0
 
 
+def test_who_holds_one_table_already_does_not_wait_long_for_the_next(pg):
+    """Without any limit of its session, each file gives up on the tables that somebody writes to, and lets go of the first."""
+    tracker.create(pg, "several")
+    tracker.migrate(pg, "up", "--to", "25", database="several")
+    folder = tracker.ROOT / "migrations"
+    holder, migrating = psycopg2.connect(pg.dsn("several")), psycopg2.connect(pg.dsn("several"))
+
+    def gives_up(sql):
+        with holder.cursor() as holding, migrating.cursor() as cursor:
+            holding.execute("LOCK TABLE attachments, users, sprints, project_members IN ROW EXCLUSIVE MODE")
+            cursor.execute("SET lock_timeout = 0; SET statement_timeout = '5s'")
+            with pytest.raises(psycopg2.errors.LockNotAvailable):
+                cursor.execute(sql)
+        migrating.rollback()
+        holder.rollback()
+
+    try:
+        gives_up("SELECT postern_migration.install_compat_triggers()")
+        gives_up("SELECT postern_migration.drop_compat_triggers()")
+        gives_up((folder / "0010_roles.down.sql").read_text())
+        gives_up((folder / "0030_project_columns.up.sql").read_text())
+        tracker.migrate(pg, "up", "--to", "34", database="several")
+        gives_up((folder / "0030_project_columns.down.sql").read_text())
+        gives_up((folder / "0040_search_tables.up.sql").read_text())
+        gives_up((folder / "0040_search_tables.down.sql").read_text())
+    finally:
+        holder.close()
+        migrating.close()
+
+
 def test_no_superuser_is_needed(pg):
     tracker.create(pg, "managed")
     pg.run(DIRT, database="managed")
