@@ -12,7 +12,7 @@ import psycopg2
 import pytest
 from harness import tracker
 from harness.reads import assert_hits, mark_of, marked, warm
-from harness.servers import free_port
+from harness.servers import free_port, postern_program
 from harness.waiting import eventually
 
 pytestmark = pytest.mark.needs_postern
@@ -90,6 +90,17 @@ def test_nobody_is_served_what_was_cached_for_somebody(world):
         warm(world, administrator, sql)
         assert nobody.rows(sql) == []
         assert len(administrator.rows(sql)) == 60
+
+
+@pytest.mark.parametrize("sql,rule", [
+    ("SELECT * FROM postern.search('issue', '{\"project\": 1}', 20, 0)", "search"), ("SELECT id FROM issues", "everything")])
+def test_a_search_is_not_kept_as_long_as_other_reads(world, sql, rule):
+    """Its answer may be the newest alone, because the time was up."""
+    done = subprocess.run(
+        [str(postern_program()), "explain", "-c", str(world.postern.configuration), "--database", "tracker", "--role", "tracker_app",
+         "--json", sql], capture_output=True, text=True, check=False)
+    told = json.loads(done.stdout)
+    assert told["cacheable"] and told["rule"]["name"] == rule, told
 
 
 # Switching off and on
