@@ -592,6 +592,7 @@ SET jit = off SET random_page_cost = 1.1 SET max_parallel_workers_per_gather = 0
 DECLARE
     visible text := postern.search_visible(coalesce(filters, '{}'));
     found record;
+    skip integer := least("offset", 1000000000);   -- with "limit" still an integer, and beyond all that is found
 BEGIN
     IF "limit" IS NULL OR "limit" NOT BETWEEN 1 AND 100 OR "offset" IS NULL OR "offset" < 0 THEN
         RAISE EXCEPTION USING ERRCODE = '22023', MESSAGE = 'search: limit must be between 1 and 100, and offset not below 0';
@@ -613,7 +614,7 @@ BEGIN
     RETURN QUERY
         SELECT i.id, i.project_id, i.number, i.title, shown.snippet, shown.matched_in, page.score,
                cardinality(found.ids), found.complete, found.mode, found.did_you_mean
-        FROM unnest(found.ids["offset" + 1 : "offset" + "limit"], found.scores["offset" + 1 : "offset" + "limit"])
+        FROM unnest(found.ids[skip + 1 : skip + "limit"], found.scores[skip + 1 : skip + "limit"])
                  WITH ORDINALITY AS page (id, score, place)
         JOIN public.issues i ON i.id = page.id
         -- A row that is behind its issue, as when triggers were off, was found by a project that is not the issue's any more.

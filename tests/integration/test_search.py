@@ -233,6 +233,8 @@ def test_pages_together_are_the_whole_in_its_order(world):
     assert {row.issue_id for row in whole} == set(wanted) and {(row.total, row.total_is_exact) for row in whole} == {(23, True)}
     pages = [row.issue_id for offset in range(0, 30, 5) for row in world.search("axolotl", limit=5, offset=offset)]
     assert pages == [row.issue_id for row in whole]
+    for limit, offset in ((100, 23), (100, 2**31 - 1), (1, 2**31 - 2)):
+        assert world.search("axolotl", limit=limit, offset=offset) == []
     for limit, offset in ((0, 0), (101, 0), (5, -1)):
         with pytest.raises(psycopg2.Error):
             world.search("axolotl", limit=limit, offset=offset)
