@@ -321,7 +321,9 @@ def test_what_search_knows_of_an_issue_that_has_moved_behind_its_back_shows_it_t
             assert not any(row.did_you_mean and "quagga" in row.did_you_mean.split() for row in rows)
     assert world.run("SELECT postern.search_spelling(%s, 'quagga', 'quagga'::tsquery)", issue) == [(None,)]
     assert tracker.migrate(world.pg, "verify", check=False).returncode == 1
-    world.run("UPDATE issues SET title = 'Quagga sighted again' WHERE id = %s", issue)
+    for statement in re.search(r"The cure:(.*?), and `", README.read_text(encoding="utf-8"), re.S)[1].strip().strip("`").split(";"):
+        world.run(statement)
+    backfill(world)
     assert world.found("quagga", OTHER) == [issue] and world.found("quagga", MEMBER) == []
     assert world.search("quaggga", OTHER)[0].did_you_mean == "quagga"
     tracker.migrate(world.pg, "verify")
@@ -381,6 +383,19 @@ def test_the_application_reaches_nothing_but_the_search(world):
                 "SELECT * FROM postern.search_source", "UPDATE postern.search_setting SET value = 1"):
         with world.as_user(ADMIN) as cursor, pytest.raises(psycopg2.errors.InsufficientPrivilege):
             cursor.execute(sql)
+
+
+def test_a_role_with_the_grants_that_the_readme_names_may_fold(world):
+    grants = re.search(r"`(GRANT USAGE ON SCHEMA postern[^`]*search_fold[^`]*)`", README.read_text(encoding="utf-8"))[1]
+    world.run("CREATE ROLE folder")
+    try:
+        world.run(grants.replace("…", "folder"))
+        world.run("SET ROLE folder")
+        assert len(world.run("SELECT postern.search_fold()")) == 1
+    finally:
+        world.run("RESET ROLE")
+        world.run("DROP OWNED BY folder")
+        world.run("DROP ROLE folder")
 
 
 def test_a_query_can_not_carry_sql(world):
