@@ -34,7 +34,7 @@ class Place:
         self.pg = pg
         self.folder = folder
         self.name = name
-        self.dsn = pg._dsn(name)
+        self.dsn = pg.dsn(name)
         for sub in ("migrations", "policies"):
             (folder / sub).mkdir()
 
