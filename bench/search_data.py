@@ -142,5 +142,6 @@ def load(link, scale):
         harness.say(f"loaded {make.__name__}")
     cursor.execute("SET ROLE tracker_owner; SET maintenance_work_mem = '1GB'")
     cursor.execute((TRACKER / "indexes.sql").read_text())
+    cursor.execute((TRACKER / "rls.sql").read_text())
     cursor.execute("RESET ROLE")
     harness.say("keys and indexes made")
