@@ -109,7 +109,8 @@ bool poller::run_ready() {
 }
 
 bool poller::turn(bool may_sleep) {
-    const bool was_busy = run_tasks() | fire_timers();
+    const bool ran = run_tasks();
+    const bool was_busy = fire_timers() || ran;
     const int timeout = may_sleep ? sleep_limit() : 0;
     if (core_->guests > 0) {
         host(timeout);
