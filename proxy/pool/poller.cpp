@@ -112,11 +112,8 @@ bool poller::turn(bool may_sleep) {
     const bool ran = run_tasks();
     const bool was_busy = fire_timers() || ran;
     const int timeout = may_sleep ? sleep_limit() : 0;
-    if (core_->guests > 0) {
-        host(timeout);
-        return was_busy;
-    }
-    return dispatch(timeout) > 0 || was_busy;
+    const bool handled = core_->guests > 0 ? host(timeout) : dispatch(timeout) > 0;
+    return handled || was_busy;
 }
 
 /// With what their handlers have others do, all in one round.
@@ -167,7 +164,7 @@ int poller::sleep_limit() const {
 
 /// Where Asio sleeps, going back to it costs several system calls; under load the next events are
 /// there already.
-void poller::host(int timeout_ms) {
+bool poller::host(int timeout_ms) {
     int left = events_between_looks;
     for (int seen = 1; seen > 0 && left > 0; left -= seen)
         seen = dispatch(0);
@@ -186,7 +183,8 @@ void poller::host(int timeout_ms) {
                                           : std::chrono::milliseconds{timeout_ms};
         io_.run_one_for(limit);
     }
-    io_.poll();
+    const bool was_idle = io_.poll() == 0 && left == events_between_looks;
+    return !was_idle;
 }
 
 /// Handles what is there, or the first to come within `timeout_ms` (-1: whenever).

@@ -140,7 +140,7 @@ private:
     /// Milliseconds until there is something to do that no event tells of; -1: never.
     int sleep_limit() const;
     int dispatch(int timeout_ms);
-    void host(int timeout_ms);
+    bool host(int timeout_ms);
     /// Handles the events that are there, or the first that come; how many they were, or less than
     /// 1.
     int dispatch_round(int timeout_ms);

@@ -285,10 +285,9 @@ conversation::~conversation() {
 
 /// Until nothing is left to do: every message that can arrive has arrived.
 void conversation::run() {
-    auto& io = shared_->workers.front()->io;
+    auto& events = shared_->workers.front()->events;
     for (int idle = 0; idle < 3;) {
-        io.restart();
-        const bool did_something = io.poll() > 0;
+        const bool did_something = events.run_ready();
         const int fd = ::accept4(listener_, nullptr, nullptr, SOCK_CLOEXEC);
         if (fd >= 0) welcome(fd);
         idle = did_something || fd >= 0 ? 0 : idle + 1;
@@ -301,7 +300,7 @@ std::string conversation::next_from(int fd) {
     for (;;) {
         const auto count = ::recv(fd, buffer, sizeof buffer, MSG_DONTWAIT);
         if (count >= 0) return {buffer, static_cast<std::size_t>(count)};
-        shared_->workers.front()->io.poll_one();
+        shared_->workers.front()->events.run_ready();
     }
 }
 
