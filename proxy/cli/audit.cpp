@@ -43,7 +43,7 @@ outcome<audit_report> look(const audit_request& request) {
     catalog::connection link;
     const auto opened = link.open(request.conninfo, connect_limit, nullptr);
     if (opened.has_error()) return opened.error();
-    const auto ask = [&](const char* sql, const std::vector<std::string>& values) {
+    const auto ask = [&](const std::string& sql, const std::vector<std::string>& values) {
         return link.query(sql, query_limit, nullptr, values);
     };
     const auto path = ask("SET search_path = ''", {});
@@ -53,12 +53,12 @@ outcome<audit_report> look(const audit_request& request) {
     if (role.value().empty()) return failure{fmt::format("there is no role \"{}\"", request.role)};
 
     audit_report report;
-    auto found = ask(audit_findings_sql, {request.role});
+    auto found = ask(audit_findings_sql(), {request.role});
     if (found.has_error()) return found.error();
     for (auto& row : found.value()) {
         report.findings.push_back({std::move(row[0]), std::move(row[1]), std::move(row[2])});
     }
-    auto coverage = ask(audit_coverage_sql, {request.role});
+    auto coverage = ask(audit_coverage_sql(), {request.role});
     if (coverage.has_error()) return coverage.error();
     report.tables = std::move(coverage.value().front()[0]);
     report.covered = std::move(coverage.value().front()[1]);

@@ -2,7 +2,10 @@
 
 namespace postern::cli {
 
-const char* const audit_findings_sql = R"sql(
+namespace {
+
+/// What both ask about: roles, tables, privileges and policies.
+constexpr const char* common_tables = R"sql(
 WITH RECURSIVE
 -- The role, and every role that it can become: SET ROLE asks for membership only.
 me AS (
@@ -44,7 +47,9 @@ uncovered AS (
     WHERE m.command IS NOT NULL AND t.relrowsecurity
       AND NOT EXISTS (SELECT FROM policy p
                       WHERE p.polrelid = t.oid AND p.polpermissive AND p.concerns_me
-                        AND p.polcmd::text IN ('*', m.command))),
+                        AND p.polcmd::text IN ('*', m.command))))sql";
+
+constexpr const char* findings = R"sql(,
 routine AS (
     SELECT f.*, f.oid::regprocedure::text AS name
     FROM pg_proc f JOIN ours n ON n.oid = f.pronamespace
@@ -149,52 +154,20 @@ SELECT code, object, detail FROM (
 ORDER BY code, object, detail
 )sql";
 
-const char* const audit_coverage_sql = R"sql(
-WITH RECURSIVE
--- The role, and every role that it can become: SET ROLE asks for membership only.
-me AS (
-    SELECT r.oid, r.rolname FROM pg_roles r, pg_roles self
-    WHERE self.rolname = $1
-      AND (r.oid = self.oid OR NOT self.rolsuper AND pg_has_role(self.oid, r.oid, 'MEMBER'))),
-ours AS (
-    SELECT n.oid, n.nspname FROM pg_namespace n
-    WHERE n.nspname !~ '^pg_' AND n.nspname <> 'information_schema'),
-of_extensions AS (
-    SELECT classid, objid FROM pg_depend WHERE deptype = 'e'),
-relation AS (
-    SELECT c.oid, c.oid::regclass::text AS name, c.relkind, c.relowner, c.relrowsecurity,
-           c.relforcerowsecurity, c.reloptions
-    FROM pg_class c JOIN ours n ON n.oid = c.relnamespace
-    WHERE c.relkind IN ('r', 'p', 'v', 'm', 'f') AND c.relpersistence <> 't'
-      AND NOT EXISTS (SELECT FROM of_extensions e
-                      WHERE e.classid = 'pg_class'::regclass AND e.objid = c.oid)),
-may AS (
-    SELECT DISTINCT c.oid, p.privilege, p.command
-    FROM relation c CROSS JOIN me CROSS JOIN (VALUES
-        ('SELECT', 'r'), ('INSERT', 'a'), ('UPDATE', 'w'), ('DELETE', 'd'),
-        ('TRUNCATE', NULL), ('REFERENCES', NULL), ('TRIGGER', NULL)) p (privilege, command)
-    WHERE has_table_privilege(me.oid, c.oid, p.privilege)
-       OR CASE WHEN p.privilege IN ('SELECT', 'INSERT', 'UPDATE', 'REFERENCES')
-               THEN has_any_column_privilege(me.oid, c.oid, p.privilege) END),
-touched AS (
-    SELECT c.* FROM relation c
-    WHERE c.relkind IN ('r', 'p')
-      AND EXISTS (SELECT FROM may m WHERE m.oid = c.oid AND m.command IS NOT NULL)),
-policy AS (
-    SELECT p.*, t.name AS table_name, format('%I on %s', p.polname, t.name) AS name,
-           p.polroles && (SELECT array_agg(oid) || 0::oid FROM me) AS concerns_me,
-           pg_get_expr(p.polqual, p.polrelid) AS visible,
-           pg_get_expr(p.polwithcheck, p.polrelid) AS checked
-    FROM pg_policy p JOIN touched t ON t.oid = p.polrelid),
-uncovered AS (
-    SELECT t.oid, m.privilege FROM touched t JOIN may m ON m.oid = t.oid
-    WHERE m.command IS NOT NULL AND t.relrowsecurity
-      AND NOT EXISTS (SELECT FROM policy p
-                      WHERE p.polrelid = t.oid AND p.polpermissive AND p.concerns_me
-                        AND p.polcmd::text IN ('*', m.command)))
+constexpr const char* coverage = R"sql(
 SELECT count(*), count(*) FILTER (WHERE t.relrowsecurity AND t.relforcerowsecurity
                                     AND NOT EXISTS (SELECT FROM uncovered u WHERE u.oid = t.oid))
 FROM touched t
 )sql";
+
+}  // namespace
+
+std::string audit_findings_sql() {
+    return std::string{common_tables} + findings;
+}
+
+std::string audit_coverage_sql() {
+    return std::string{common_tables} + coverage;
+}
 
 }  // namespace postern::cli
