@@ -251,7 +251,7 @@ void proxy_server::flush() {
 void proxy_server::bypass_cache() {
     if (bypasses_++ != 0) return;
     bypass_ = shared_.versions.raise_everything();
-    // A worker that has just found an answer sends it before it gets here.
+    // A worker that has found an answer has gathered it before it gets here, and sends it next.
     on_every_worker([](worker&) {});
 }
 

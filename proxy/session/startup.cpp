@@ -210,8 +210,6 @@ bool session::read_replication(std::string_view value) {
     return false;
 }
 
-/// The settings of the startup packet, and what they say of the identity. False: it may not say
-/// that, and the client has been told so.
 /// Words of the startup packet itself, in a spelling or a place in which PostgreSQL takes them for
 /// settings and knows none of the name. Passed on to it in a startup packet they would be believed.
 bool session::is_no_setting(std::string_view name) {
@@ -219,6 +217,8 @@ bool session::is_no_setting(std::string_view name) {
            name.starts_with("_pq_.");
 }
 
+/// The settings of the startup packet, and what they say of the identity. False: it may not say
+/// that, and the client has been told so.
 bool session::keep_settings(const std::vector<std::pair<std::string, std::string>>& settings) {
     pool::settings_map at_startup;
     pool::settings_map spellings;
