@@ -121,6 +121,9 @@ public:
             if (auto done = handover_->await_ready(); !done) return done;
         }
         if (auto done = start_http(inherited.http); !done) return done;
+        // From here on others know of it, and whatever ends it ends it cleanly. What comes before
+        // may take long, and a signal then ends it as any program.
+        signals_.emplace(io_, running_, stops_);
         if (takeover) {
             if (auto done = handover_->take(); !done) return done;
         }
@@ -132,7 +135,6 @@ public:
     }
 
     void run() {
-        const signals watched{io_, running_, stops_};
         io_.run();
         proxy_.stop();
         http_.reset();
@@ -197,6 +199,7 @@ private:
     stopper stops_;
     std::optional<handover> handover_;
     std::optional<admin::http_server> http_;
+    std::optional<signals> signals_;
     bool has_successor_ = false;
 };
 

@@ -1,10 +1,13 @@
 """How Postern stops: what fails first, who is served to the end, and who is not."""
 
 import contextlib
+import pathlib
 import signal
+import subprocess
 import threading
 
 import pytest
+from harness.servers import postern_program
 from harness.waiting import eventually, runs
 from harness.wire import Answer, Client, Refused, query
 from harness.world import World
@@ -183,6 +186,26 @@ def test_an_interrupt_ends_all_at_once(world, which):
     assert ends(world) == 0
     eventually(lambda: not runs(world, "'int'"), "the insert's end")
     assert world.pg.value("select count(*) from t") == 0
+
+
+@pytest.mark.parametrize("which", [signal.SIGTERM, signal.SIGINT] * 4)
+def test_who_stops_it_as_soon_as_it_listens_stops_it_cleanly(cluster, which):
+    if cluster.postern.running():
+        cluster.postern.process.kill()
+        cluster.postern.process.wait()
+    cluster.postern.process = None
+    with subprocess.Popen(
+            [str(postern_program()), "serve", "-c", str(cluster.postern.configuration)],
+            cwd=cluster.postern.folder, stdout=subprocess.PIPE, stderr=subprocess.STDOUT) as process:
+        said = b""
+        while "listening on /" not in said.decode():
+            said = process.stdout.readline()
+            assert said, "it has ended"
+        process.send_signal(which)
+        rest = process.stdout.read().decode()
+        assert process.wait(30) == 0, rest
+    assert "stopped" in rest
+    assert not pathlib.Path(cluster.postern.socket_address).exists()
 
 
 @pytest.mark.parametrize("which", [signal.SIGTERM, signal.SIGINT])
