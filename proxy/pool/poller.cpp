@@ -17,7 +17,8 @@
 
 namespace postern::pool {
 
-/// Asio's view of our epoll: a descriptor that is readable when one of our sockets is ready.
+/// Asio's view of our epoll: a descriptor that is readable when one of our sockets is ready. Open
+/// only while there are guests: the kernel tells an epoll that watches another of every event.
 struct poller::waiter {
     boost::asio::posix::stream_descriptor descriptor;
     bool armed = false;
@@ -61,12 +62,11 @@ poller::guest::~guest() {
 
 poller::poller(boost::asio::io_context& guests)
     : io_{guests}
-    , waiter_{std::make_unique<waiter>(
-          waiter{boost::asio::posix::stream_descriptor{guests, core_->epoll}})} {}
+    , waiter_{std::make_unique<waiter>(waiter{boost::asio::posix::stream_descriptor{guests}})} {}
 
 poller::~poller() {
     core_->closed = true;
-    waiter_->descriptor.release();  // the core closes it
+    leave_asio();
     // What is still to be called may hold on to the core, and a timer's task to its timer.
     while (!core_->timers.empty()) {
         auto* late = core_->timers.begin()->second;
@@ -112,8 +112,15 @@ bool poller::turn(bool may_sleep) {
     const bool ran = run_tasks();
     const bool was_busy = fire_timers() || ran;
     const int timeout = may_sleep ? sleep_limit() : 0;
-    const bool handled = core_->guests > 0 ? host(timeout) : dispatch(timeout) > 0;
-    return handled || was_busy;
+    if (core_->guests > 0) return host(timeout) || was_busy;
+    leave_asio();
+    return dispatch(timeout) > 0 || was_busy;
+}
+
+void poller::leave_asio() {
+    if (!waiter_->descriptor.is_open()) return;
+    waiter_->descriptor.release();  // the core closes it
+    waiter_->armed = false;
 }
 
 /// With what their handlers have others do, all in one round.
@@ -169,11 +176,12 @@ bool poller::host(int timeout_ms) {
     for (int seen = 1; seen > 0 && left > 0; left -= seen)
         seen = dispatch(0);
     if (io_.stopped()) io_.restart();
+    if (!waiter_->descriptor.is_open()) waiter_->descriptor.assign(core_->epoll);
     if (!std::exchange(waiter_->armed, true)) {
         waiter_->descriptor.async_wait(
             boost::asio::posix::descriptor_base::wait_read,
             [this](const boost::system::error_code& error) {
-                if (!error) waiter_->armed = false;  // else it is being destroyed
+                if (!error) waiter_->armed = false;  // else it was left, or is being destroyed
             });
     }
     // What was handled may have left something to be done at once.

@@ -141,6 +141,7 @@ private:
     int sleep_limit() const;
     int dispatch(int timeout_ms);
     bool host(int timeout_ms);
+    void leave_asio();
     /// Handles the events that are there, or the first that come; how many they were, or less than
     /// 1.
     int dispatch_round(int timeout_ms);
