@@ -20,6 +20,7 @@ hash128 hash_bytes(std::string_view bytes) noexcept;
 
 /// Lets unordered containers take a hash128 as it is.
 struct hash128_hasher {
+    using is_avalanching = void;  // for Boost's: it need not be mixed once more
     std::size_t operator()(const hash128& value) const noexcept { return value.low; }
 };
 

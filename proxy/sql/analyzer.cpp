@@ -85,7 +85,7 @@ struct analyzer::state {
         auto& slot = met[hash.low % met.size()];
         return std::exchange(slot, hash.high) == hash.high;
     }
-    std::vector<std::uint64_t> met = std::vector<std::uint64_t>(4096);
+    std::array<std::uint64_t, 4096> met{};
 };
 
 analyzer::analyzer()

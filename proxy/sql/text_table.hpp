@@ -6,11 +6,12 @@
 
 #include "base/hash.hpp"
 
+#include <boost/unordered/unordered_flat_map.hpp>
+
 #include <cstddef>
 #include <list>
 #include <string>
 #include <string_view>
-#include <unordered_map>
 #include <utility>
 
 namespace postern::sql {
@@ -79,7 +80,8 @@ private:
     limits bounds_;
     std::size_t bytes_ = 0;
     entry_list entries_;  ///< oldest first
-    std::unordered_map<hash128, typename entry_list::iterator, hash128_hasher> index_;
+    /// Most texts with constants in them are not there: that is seen without looking at any entry.
+    boost::unordered_flat_map<hash128, typename entry_list::iterator, hash128_hasher> index_;
 };
 
 }  // namespace postern::sql
