@@ -250,7 +250,7 @@ def fill_duplicates(link):
                        " VALUES (%s, 1, %s, %s, %s, 4, now(), now())", (number, number, report["Summary"], report["Description"]))
     cursor.execute("SET ROLE tracker_owner")
     cursor.execute((search_data.TRACKER / "indexes.sql").read_text())
-    cursor.execute((search_data.TRACKER / "rls.sql").read_text())
+    cursor.execute(search_data.EARLIER_POLICIES.read_text())
     cursor.execute("RESET ROLE")
 
 

@@ -29,6 +29,7 @@ LAST_DAY = datetime.datetime(2026, 10, 30, tzinfo=datetime.timezone.utc)
 BREADTHS = {"2 projects": 1, "10 projects": 2, "500 projects": 3, "administrator": 4}
 HERE = pathlib.Path(__file__).resolve().parent
 TRACKER = HERE.parent / "deploy" / "tracker"
+EARLIER_POLICIES = HERE.parent / "policies" / "earlier" / "rls.sql"
 
 
 def vocabulary():
@@ -142,6 +143,6 @@ def load(link, scale):
         harness.say(f"loaded {make.__name__}")
     cursor.execute("SET ROLE tracker_owner; SET maintenance_work_mem = '1GB'")
     cursor.execute((TRACKER / "indexes.sql").read_text())
-    cursor.execute((TRACKER / "rls.sql").read_text())
+    cursor.execute(EARLIER_POLICIES.read_text())
     cursor.execute("RESET ROLE")
     harness.say("keys and indexes made")

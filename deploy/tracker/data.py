@@ -278,7 +278,6 @@ def load(dsn, csv_path, issues=ISSUES, comments=COMMENTS, say=print):
             cursor.execute(f"SELECT setval(pg_get_serial_sequence('{table}', 'id'), max(id)) FROM {table}")
     cursor.execute("SET ROLE tracker_owner")
     cursor.execute((HERE / "indexes.sql").read_text())
-    cursor.execute((HERE / "rls.sql").read_text())
     cursor.execute("RESET ROLE")
     connection.commit()
     connection.autocommit = True

@@ -3,10 +3,14 @@
 Known is what a write was acknowledged with, and what an earlier read has already shown: versions of issues, numbers
 of comments, numbers of issues in a project only ever grow. A read that shows less than what was known before
 it was sent is stale. So is a row of a known version with other contents.
+
+Who may write what is known too (plan.World): an edit that the matrix denies has to be answered 409, one that it allows only
+when somebody else wrote the same at the same time.
 """
 
 import asyncio
 import concurrent.futures
+import contextlib
 import json
 import time
 
@@ -50,12 +54,37 @@ class Checks:
         self.contents = {}
         self.checked = 0
         self.stale = 0
+        self.unexpected = 0
         self.examples = []
+        self.rivals = {}
 
     def _complain(self, text):
         self.stale += 1
+        self._note(text)
+
+    def expected(self, right, text):
+        """Whether a write was answered as the matrix says, and refused only where it, or somebody else, was in the way."""
+        if not right:
+            self.unexpected += 1
+            self._note(text)
+
+    def _note(self, text):
         if len(self.examples) < 10:
             self.examples.append(text)
+
+    @contextlib.contextmanager
+    def writing(self, key):
+        """Yields a list which is not empty once somebody else has been writing the same during this."""
+        mine = []
+        others = self.rivals.setdefault(key, [])
+        for met in others:
+            met.append(key)
+        mine += [key] if others else []
+        others.append(mine)
+        try:
+            yield mine
+        finally:
+            others[:] = [met for met in others if met is not mine]
 
     def begin(self):
         return self.known.begin()
@@ -97,11 +126,12 @@ class Totals:
         self.operations = 0
         self.requests = 0
         self.conflicts = 0
+        self.denied = 0
         self.seconds = 0.0
 
     @property
     def statements(self):
-        return self.reads + self.writes
+        return self.reads + self.writes + self.denied
 
     def add_latency(self, kind, seconds):
         self.latencies.append(seconds)
@@ -156,7 +186,7 @@ CHECK_COMMENTS = "SELECT count(*) FROM comments WHERE issue_id = {}"
 
 class Checkers:
     """Connections of their own to the same DSN: two of each driver, so that one can read before a write what the
-    other reads after it, in the same words."""
+    other reads after it, in the same words. Who is asking, one driver says for its session, the other for each transaction."""
 
     def __init__(self, url):
         self.url = url
@@ -190,8 +220,8 @@ class Checkers:
 
     @staticmethod
     async def _read_asyncpg(connection, user, issue):
+        await connection.execute("SELECT set_config('app.user_id', $1, false)", str(user))
         async with connection.transaction():
-            await connection.execute("SELECT set_config('app.user_id', $1, true)", str(user))
             row = await connection.fetchrow(CHECK_ISSUE.format("$1"), issue)
         comments = await connection.fetchval(CHECK_COMMENTS.format("$1"), issue)
         return dict(row) if row is not None else None, comments
@@ -226,13 +256,16 @@ class Client:
         self.http.close()
 
     async def send(self, kind, method, path, user, body=None):
+        """The answer; None: 409."""
         begun = time.perf_counter()
-        status, answer, reads, writes = await self.http.request(method, path, user, body)
+        try:
+            status, answer, reads, writes = await self.http.request(method, path, user, body)
+        except (OSError, asyncio.IncompleteReadError) as error:
+            raise RequestFailed(f"{method} {path} as user {user} was not answered by the backend: {error}") from error
         self.totals.add_latency(kind, time.perf_counter() - begun)
         self.totals.requests += 1
         self.totals.reads += reads
         if status == 409:
-            self.totals.conflicts += 1
             return None
         self.totals.writes += writes
         if status not in (200, 201):
@@ -312,10 +345,11 @@ class Client:
             "move": ("POST", f"/issues/{issue}/move"),
         }[operation.kind]
         known_comments = self.checks.known.at(("comments", issue), self.checks.begin()) or 0
-        answer = await self.send(operation.kind, method, path, operation.user, body)
+        answer = await self.send_write(operation, method, path, body, issue)
         if answer is None:
-            return
-        if operation.kind == "comment":
+            if operation.allowed:
+                return
+        elif operation.kind == "comment":
             self.checks.known.learn(("comments", issue), known_comments + 1)
         else:
             self.checks.known.learn(("version", issue), answer["version"])
@@ -323,11 +357,27 @@ class Client:
         await self.check_directly(after, witness, issue)
         await self.read("issue", witness, operation.project, issue)
 
+    async def send_write(self, operation, method, path, body, key):
+        """The answer, or None for a refusal: the matrix's, or that of who was second."""
+        where = f"{method} {path} as user {operation.user}"
+        if not operation.allowed:
+            answer = await self.send(operation.kind, method, path, operation.user, body)
+            self.totals.denied += answer is None
+            self.checks.expected(answer is None, f"{where} was done, which the matrix denies")
+            return answer
+        what = "contents" if operation.kind in ("edit", "move") else operation.kind
+        with self.checks.writing((what, key)) as rivals:
+            answer = await self.send(operation.kind, method, path, operation.user, body)
+        if answer is None:
+            self.totals.conflicts += 1
+            self.checks.expected(rivals, f"{where} was answered 409, which the matrix allows and nobody contested")
+        return answer
+
     async def create(self, operation, body, witness, checker):
         project = operation.project
         counted = await self.read("counts", witness, project)
         total = sum(counted["by_status"].values())
-        answer = await self.send("create", "POST", f"/projects/{project}/issues", operation.user, body)
+        answer = await self.send_write(operation, "POST", f"/projects/{project}/issues", body, project)
         if answer is None:
             return
         self.checks.known.learn(("version", answer["id"]), answer["version"])

@@ -48,7 +48,7 @@ class Zipf:
 
 
 class World:
-    """What of the data a plan needs: who works where, and the issues that people look at."""
+    """What of the data a plan needs: who works where and as what, and the issues that people look at."""
 
     def __init__(self, cursor):
         projects = list(range(1, ACTIVE_PROJECTS + 1))
@@ -72,19 +72,37 @@ class World:
                 (project, POPULAR_ISSUES),
             )
             self.issues[project] = [row[0] for row in cursor.fetchall()]
+        # Who may edit what (policies/matrix.yaml). None of the load's writes changes any of it.
+        cursor.execute("SELECT id FROM users WHERE id = ANY(%s) AND role = 'admin' AND is_active", (users,))
+        self.administrators = {row[0] for row in cursor.fetchall()}
+        cursor.execute("SELECT user_id, project_id FROM project_members WHERE user_id = ANY(%s) AND role = 'manager'", (users,))
+        self.managers = set(cursor.fetchall())
+        cursor.execute(
+            "SELECT id, reporter_id, assignee_id FROM issues WHERE id = ANY(%s)",
+            ([issue for issues in self.issues.values() for issue in issues],),
+        )
+        self.people_of = {row[0]: row[1:] for row in cursor.fetchall()}
+        managers = {user for user, _ in self.managers} - self.administrators
+        if not self.administrators or not managers or len(managers) == len(users):
+            raise ValueError("the load's people are not plain members, managers and an administrator: the data was made otherwise")
+
+    def may_edit(self, user, project, issue):
+        """Whether the matrix lets this member of the project edit and move this issue of it."""
+        return user in self.administrators or (user, project) in self.managers or user in self.people_of[issue]
 
 
 class Operation:
-    """One request; `arguments` is what its kind needs (load.py)."""
+    """One request; `arguments` is what its kind needs (load.py), `allowed` what the matrix says of it."""
 
-    __slots__ = ("kind", "user", "project", "issue", "arguments")
+    __slots__ = ("kind", "user", "project", "issue", "arguments", "allowed")
 
-    def __init__(self, kind, user, project, issue=None, arguments=None):
+    def __init__(self, kind, user, project, issue=None, arguments=None, allowed=True):
         self.kind = kind
         self.user = user
         self.project = project
         self.issue = issue
         self.arguments = arguments
+        self.allowed = allowed
 
     @property
     def is_write(self):
@@ -126,9 +144,17 @@ class Drawer:
         filtered = rng.choices(("", "&status=open", f"&assignee={user}", search), weights=(70, 15, 12, 3))[0]
         return f"?page={1 if filtered == search else page}{filtered}"
 
-    def write(self):
+    def writes(self):
+        """A write that is allowed, after those of its kind that are tried by who may not."""
+        kind = self.rng.choices(list(WRITES), weights=[share for share, _ in WRITES.values()])[0]
+        while True:
+            operation = self._write(kind)
+            yield operation
+            if operation.allowed:
+                return
+
+    def _write(self, kind):
         rng = self.rng
-        kind = rng.choices(list(WRITES), weights=[share for share, _ in WRITES.values()])[0]
         user, project = self._who_and_where()
         team = [other for other in self.world.team[project] if other != user] or [user]
         witness = rng.choice(team)  # who has to see it
@@ -142,22 +168,24 @@ class Drawer:
             "edit": lambda: {"title": f"Edited title {serial}", "priority": rng.choice(data.PRIORITIES)},
             "move": lambda: {"status": rng.choice(data.STATUSES), "position": serial},
         }[kind]()
-        return Operation(kind, user, project, issue, (body, witness))
+        allowed = kind == "comment" or self.world.may_edit(user, project, issue)
+        return Operation(kind, user, project, issue, (body, witness), allowed)
 
 
 def draw(world, seed, statements, statements_a_write):
-    """Requests that take about so many statements, one write in `statements_a_write` (0: none) of them."""
+    """Requests that take about so many statements, one write that is allowed in `statements_a_write` (0: none) of them."""
     drawer = Drawer(world, seed)
     operations = []
     issued = 0
     next_write = statements_a_write
     while issued < statements:
         if statements_a_write and issued >= next_write:
-            operation = drawer.write()
+            drawn = list(drawer.writes())
             next_write += statements_a_write
-            issued += WRITES[operation.kind][1]
+            issued += sum(WRITES[operation.kind][1] for operation in drawn)
+            operations += drawn
         else:
             operation = drawer.read()
             issued += READS[operation.kind][1]
-        operations.append(operation)
+            operations.append(operation)
     return operations

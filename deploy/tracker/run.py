@@ -1,12 +1,14 @@
 """The demo: the same load against PostgreSQL and against Postern, and a table of what it came to.
 
-deploy/demo installs and builds, then runs this. Exit status: 0 well, 1 something was stale, 2 usage, 3 anything else.
+deploy/demo installs and builds, then runs this. Exit status: 0 well, 1 something was stale or not as the matrix says, 2 usage,
+3 anything else.
 """
 
 import argparse
 import asyncio
 import json
 import pathlib
+import re
 import signal
 import subprocess
 import sys
@@ -17,6 +19,7 @@ import psycopg2
 
 import data
 import load
+import people
 import plan
 from servers import POSTGRES_BIN, Failure, Servers, tail, write_stop_script
 
@@ -69,11 +72,7 @@ rules: rules.yaml
 """
 MEMORY_STORE = "  store: memory"
 REDIS_STORE = "  store: redis\n  redis:\n    host: 127.0.0.1\n    port: {redis_port}"
-RULES = """\
-rules:
-  - name: everything
-    ttl: 10min
-"""
+RULES = REPOSITORY / "policies" / "rules.yaml"
 
 
 class Reporter:
@@ -273,7 +272,7 @@ def print_results(results, benches, targets):
     print("\n" + table(rows))
 
 
-def summary(results, benches, targets, stores):
+def summary(results, benches, targets, matrix, stores):
     (direct, through), (direct_5pct, through_5pct) = results
     checks = [target.checks for target in targets]
     return {
@@ -297,6 +296,10 @@ def summary(results, benches, targets, stores):
         "write_share": round(through.totals.writes / through.totals.statements, 5),
         "write_share_5pct": round(through_5pct.totals.writes / through_5pct.totals.statements, 5),
         "conflicts": sum(phase.totals.conflicts for pair in results for phase in pair),
+        "denied": sum(phase.totals.denied for pair in results for phase in pair),
+        "unexpected": sum(check.unexpected for check in checks),
+        "matrix_checked": matrix.checked,
+        "matrix_wrong": matrix.wrong,
         "pgbench_tps_direct": round(benches[0].tps, 1),
         "pgbench_tps_postern": round(benches[1].tps, 1),
         "pgbench_db_time_saved": round(
@@ -312,6 +315,13 @@ def summary(results, benches, targets, stores):
 # The run
 
 
+def say_migrated(reporter, text):
+    """What took its time stays to be read, the rest is progress."""
+    took = re.search(r"\((\d+) ms", text)
+    tell = reporter.say if took and int(took[1]) >= 1000 else reporter.progress
+    tell("  " + text)
+
+
 def prepare(servers, options, reporter):
     reporter.say(f"starting PostgreSQL in {servers.folder}")
     servers.start_postgres()
@@ -319,8 +329,20 @@ def prepare(servers, options, reporter):
     reporter.say("creating and loading the issue tracker")
     issues, comments = data.ISSUES, data.COMMENTS
     data.load(servers.superuser_dsn("tracker"), data.find_csv(REPOSITORY), issues, comments, lambda text: reporter.say("  " + text))
-    # The same data once more, so that neither way finds what the other one wrote.
-    servers.run_sql("postgres", "CREATE DATABASE tracker_direct TEMPLATE tracker STRATEGY file_copy", "CHECKPOINT")
+    program = options.postern.resolve()
+    reporter.say("migrating it: migrations/, then policies/")
+    servers.migrate(program, "up", "tracker", lambda text: say_migrated(reporter, text))
+    servers.run_sql("tracker", "VACUUM ANALYZE")
+    reporter.say("copying it")
+    # The same data once more, so that neither way finds what the other one wrote. A copy has all but the privileges on the database itself.
+    servers.run_sql(
+        "postgres",
+        "CREATE DATABASE tracker_direct TEMPLATE tracker STRATEGY file_copy",
+        "REVOKE CREATE, TEMPORARY ON DATABASE tracker_direct FROM PUBLIC, tracker_app",
+        "CHECKPOINT",
+    )
+    for database in ("tracker", "tracker_direct"):
+        servers.migrate(program, "verify", database, lambda text: None)
     direct_backend = servers.start_backend("backend-direct", servers.app_url(servers.postgres_port, "tracker_direct"))
     direct = Target("direct", servers, "tracker_direct", servers.postgres_port, direct_backend, False)
     port = servers.postgres_port
@@ -331,9 +353,9 @@ def prepare(servers, options, reporter):
             store = REDIS_STORE.format(redis_port=servers.redis_port)
 
         def configuration(port, http_port):
-            return SETTINGS.format(port=port, http_port=http_port, postgres_port=servers.postgres_port, store=store), RULES
+            return SETTINGS.format(port=port, http_port=http_port, postgres_port=servers.postgres_port, store=store), RULES.read_text()
 
-        servers.start_postern(options.postern.resolve(), configuration)
+        servers.start_postern(program, configuration)
         port = servers.postern_port
         reporter.say(f"Postern listens on 127.0.0.1:{port}")
     backend = servers.start_backend("backend-postern", servers.app_url(port, "tracker"))
@@ -423,14 +445,19 @@ def main():
         targets = prepare(servers, options, reporter)
         results = measure(servers, targets, options, reporter)
         benches = run_benches(targets, options, reporter)
+        reporter.say(f"who sees and may what, {targets[1].name}")
+        matrix, rows = people.check_people(targets[1], servers.superuser_dsn(targets[1].database))
         print_results(results, benches, targets)
-        outcome = summary(results, benches, targets, "none" if options.without_postern else options.store)
+        print("\n" + table(rows))
+        outcome = summary(results, benches, targets, matrix, "none" if options.without_postern else options.store)
         print(f"\nstale reads: {outcome['stale_reads']} of {outcome['checked_reads'] + outcome['checked_reads_direct']} checked"
               f" ({outcome['checked_reads']} of them: {targets[1].name})")
-        for target in targets:
-            for example in target.checks.examples:
-                print(f"  {target.name}: {example}")
-        status = 1 if outcome["stale_reads"] else 0
+        print(f"writes that the matrix denies: {outcome['denied']} tried, not answered as it says: {outcome['unexpected']};"
+              f" what four people see and may: {outcome['matrix_checked']} compared, {outcome['matrix_wrong']} otherwise")
+        for name, examples in [(target.name, target.checks.examples) for target in targets] + [("matrix", matrix.examples)]:
+            for example in examples:
+                print(f"  {name}: {example}")
+        status = 1 if outcome["stale_reads"] or outcome["unexpected"] or outcome["matrix_wrong"] else 0
         if options.keep:
             say_how_to_reach(servers, targets, options)
             kept = True
@@ -442,7 +469,7 @@ def main():
     except Exception as failure:
         if stopped_by:  # in the middle of a COPY it arrives as the COPY's failure
             return 128 + stopped_by
-        # Not 1, Python's own status for this: that one says that something was stale.
+        # Not 1, Python's own status for this: that one says that something was stale, or not as the matrix says.
         if not isinstance(failure, (Failure, load.RequestFailed)):
             traceback.print_exc()
         reporter.say(f"failed: {failure}")

@@ -21,6 +21,7 @@ import time
 import psycopg2
 
 HERE = pathlib.Path(__file__).resolve().parent
+REPOSITORY = HERE.parents[1]
 POSTGRES_BIN = pathlib.Path("/usr/lib/postgresql/15/bin")
 PYTHON = "/usr/bin/python3"
 LIBC = ctypes.CDLL(None)
@@ -203,6 +204,34 @@ class Servers:
                 cursor.execute(statement)
         connection.close()
 
+    def migrate(self, binary, command, database, say):
+        """`postern migrate`, as a DBA runs it: past Postern, as a superuser. `say` is given what it says of its progress."""
+        if not os.access(binary, os.X_OK):
+            raise Failure(f"no program {binary}, which applies migrations/ and policies/: build it, or leave out --no-build")
+        # A private server's commits need not be waited for; indexes are made in memory, as data.py makes its own.
+        dsn = self.superuser_dsn(database) + " options='-c synchronous_commit=off -c maintenance_work_mem=256MB'"
+        arguments = [binary, "migrate", command, "--database", dsn,
+                     "--migrations", REPOSITORY / "migrations", "--policies", REPOSITORY / "policies"]
+        log = self.folder / "migrate.log"
+        child = self._child("migrate", arguments)
+        told = 0
+        while child.process.poll() is None:
+            time.sleep(0.2)
+            told = self._tell_new_lines(log, told, say)
+        self.children.remove(child)
+        self._tell_new_lines(log, told, say)
+        if child.process.returncode != 0:
+            raise Failure(f"postern migrate {command} of {database} ended with status {child.process.returncode}:\n{tail(log)}")
+
+    @staticmethod
+    def _tell_new_lines(log, told, say):
+        text = log.read_text(errors="replace")
+        whole = text.rfind("\n") + 1
+        for line in text[told:whole].splitlines():
+            if line and not line.lstrip().startswith("NOTICE:"):
+                say(line.replace(f"{REPOSITORY}/", ""))
+        return whole
+
     def app_url(self, port, database):
         """The DSN that the application gets."""
         return f"postgresql://tracker_app:{self.password}@127.0.0.1:{port}/{database}"
@@ -283,7 +312,7 @@ class Servers:
         backend = self._child(
             name,
             [PYTHON, "-m", "uvicorn", "backend.app:app", "--app-dir", HERE, "--host", "127.0.0.1", "--port", port,
-             "--workers", workers, "--log-level", "warning", "--no-access-log"],
+             "--workers", workers, "--log-level", "warning", "--no-access-log", "--timeout-keep-alive", 600],
             env={"DATABASE_URL": url, "PYTHONDONTWRITEBYTECODE": "1", "PYTHONPATH": str(HERE)},
         )
         backend.wait_until(lambda: self._backend_answers(port))

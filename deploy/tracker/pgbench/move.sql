@@ -1,6 +1,6 @@
--- A card is moved on the board.
+-- A card is moved on the board, by the project's manager: that is the user of the same number.
 \set project random_zipfian(1, 8, 1.4)
-\set user :project + 60 * random_zipfian(1, 2, 1.4) - 60
+\set user :project
 \set number random_zipfian(1, 150, 1.6)
 \set position random(1, 1000000)
 BEGIN;

@@ -58,7 +58,7 @@ def create(pg, database="tracker", data=DATA):
                    database=database)
     pg.run("SET ROLE tracker_owner", database=database)
     pg.run((SCHEMA / "indexes.sql").read_text(), database=database)
-    pg.run((SCHEMA / "rls.sql").read_text(), database=database)
+    pg.run((ROOT / "policies" / "earlier" / "rls.sql").read_text(), database=database)
     pg.run("RESET ROLE", database=database)
 
 

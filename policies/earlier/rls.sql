@@ -1,7 +1,6 @@
--- Row-level security on projects and issues: members see their projects, administrators see all. Who asks is
--- the transaction's setting app.user_id, put there by the application; without it nothing is seen.
--- The conditions are plain SQL (no function of ours), each subquery is worked out once a statement.
--- tracker_app, the role that the application logs in as, owns nothing, so FORCE would change nothing.
+-- Row-level security that the tracker had of its own, on projects and issues, before the migrations: members see their projects,
+-- administrators see all. policies/20_projects.sql and 50_issues.sql take its place; `postern migrate down --to 0` brings it back. Nothing
+-- applies this file: tests and bench/ begin with it, where they migrate a database that has it.
 
 ALTER TABLE projects ENABLE ROW LEVEL SECURITY;
 ALTER TABLE issues ENABLE ROW LEVEL SECURITY;
