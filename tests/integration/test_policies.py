@@ -7,6 +7,7 @@ import os
 import subprocess
 import sys
 import threading
+import types
 
 import psycopg2
 import pytest
@@ -213,6 +214,7 @@ def backend(world):
             return False
 
         eventually(up, "the backend", 60)
+        asks.port = listening
         yield asks
     finally:
         process.terminate()
@@ -256,3 +258,41 @@ def test_the_backend_writes_what_the_matrix_allows(backend):
     assert backend(5, "GET", f"/issues/{made['id']}")[1]["title"] == "new"
     assert backend(3, "GET", f"/issues/{made['id']}")[0] == 404
     assert backend(3, "POST", "/projects/1/issues", {"title": "bad", "priority": "nonsense"})[0] == 409  # the constraint
+
+
+# The demo's own check. Last: it edits and adds.
+
+
+def check_people(world, backend):
+    host, port = world.postern.address
+
+    def counters():
+        return {name.split("{")[0]: value for name, value in world.postern.metrics().items()}
+
+    sys.path.insert(0, str(tracker.SCHEMA))
+    try:
+        import people
+    finally:
+        sys.path.pop(0)
+    url = f"postgresql://tracker_app:tracker-secret@{host}:{port}/tracker"
+    target = types.SimpleNamespace(backend_port=backend.port, url=url, has_postern=True, counters=counters)
+    return people.check_people(target, f"{world.pg.dsn('tracker')} user=postgres", 0, 0)
+
+
+def test_the_demo_finds_that_everybody_sees_and_may_what_the_matrix_says(world, backend):
+    check, rows = check_people(world, backend)
+    assert not check.wrong, check.examples
+    assert check.checked > 100
+    answers = {row[0].split()[0]: row[4:] for row in rows[1:]}
+    assert answers == {"member": ["200", "200", "409", "201", "201"], "manager": ["200", "200", "200", "201", "201"],
+                       "administrator": ["200", "200", "200", "201", "201"], "stranger": ["404"] * 5}
+
+
+def test_the_demo_finds_that_a_table_is_without_its_policies(world, backend):
+    run_script(world.pg, "table_off", table="issues")
+    try:
+        check, _ = check_people(world, backend)
+        assert check.wrong
+        assert any("stranger" in example for example in check.examples), check.examples
+    finally:
+        run_script(world.pg, "table_on", table="issues")
