@@ -7,6 +7,7 @@ deploy/demo installs and builds, then runs this. Exit status: 0 well, 1 somethin
 import argparse
 import asyncio
 import json
+import os
 import pathlib
 import re
 import signal
@@ -323,13 +324,15 @@ def say_migrated(reporter, text):
 
 
 def prepare(servers, options, reporter):
+    program = options.postern.resolve()
+    if not os.access(program, os.X_OK):
+        raise Failure(f"no program {program}: build it, or leave out --no-build")
     reporter.say(f"starting PostgreSQL in {servers.folder}")
     servers.start_postgres()
     servers.run_sql("postgres", "CREATE EXTENSION pg_stat_statements", "CREATE DATABASE tracker")
     reporter.say("creating and loading the issue tracker")
     issues, comments = data.ISSUES, data.COMMENTS
     data.load(servers.superuser_dsn("tracker"), data.find_csv(REPOSITORY), issues, comments, lambda text: reporter.say("  " + text))
-    program = options.postern.resolve()
     reporter.say("migrating it: migrations/, then policies/")
     servers.migrate(program, "up", "tracker", lambda text: say_migrated(reporter, text))
     servers.run_sql("tracker", "VACUUM ANALYZE")
@@ -368,7 +371,10 @@ def prepare(servers, options, reporter):
 def measure(servers, targets, options, reporter):
     connection = psycopg2.connect(servers.superuser_dsn("tracker_direct"))
     with connection.cursor() as cursor:
-        world = plan.World(cursor)
+        try:
+            world = plan.World(cursor)
+        except ValueError as error:
+            raise Failure(f"no load for this data: {error}") from error
     connection.close()
     warmup = plan.draw(world, WARMUP_SEED, WARMUP_STATEMENTS, 0)
     phases = [[], []]
