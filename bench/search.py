@@ -81,7 +81,7 @@ class Cluster:
             cursor.execute("SELECT FROM pg_database WHERE datname = %s", (database,))
             return cursor.rowcount == 1
 
-    def create(self, database, fill, program):
+    def create(self, database, fill, program, fill_migrated=None):
         """A migrated database; made under another name first, so that one that is there is finished."""
         if self.has(database):
             return
@@ -101,6 +101,8 @@ class Cluster:
             stderr=subprocess.STDOUT, text=True)
         if done.returncode:
             raise harness.Unusable(f"postern migrate up: {done.stdout[-2000:]}")
+        if fill_migrated:
+            fill_migrated(filled)
         filled.cursor().execute("VACUUM ANALYZE")
         filled.close()
         cursor.execute(f"ALTER DATABASE unfinished RENAME TO {database}")
