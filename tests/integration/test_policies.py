@@ -104,6 +104,16 @@ def test_a_search_is_not_kept_as_long_as_other_reads(world, sql, rule):
     assert told["cacheable"] and told["rule"]["name"] == rule, told
 
 
+def test_a_page_of_a_projects_issues_is_read_in_its_order(world):
+    """There is a way with nothing to sort, so that a page's issues are fetched and no more. It is the cheapest for more than 60 rows."""
+    with world.direct(3) as member:
+        for setting in ("enable_sort", "enable_incremental_sort"):
+            member.run(f"SET {setting} = off")  # sorts all the same where there is no other way
+        plan = "\n".join(line for line, in member.rows(
+            "EXPLAIN SELECT id, title FROM issues WHERE project_id = 1 ORDER BY created_at DESC, id DESC LIMIT 25"))
+    assert "Sort" not in plan and "Limit" in plan, plan
+
+
 # Switching off and on
 
 
