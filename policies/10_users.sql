@@ -11,7 +11,8 @@ GRANT SELECT, INSERT, DELETE ON users TO tracker_app;
 GRANT UPDATE (email, name, role, password_hash, is_active) ON users TO tracker_app;
 
 -- An OR stands here where other tables have none: users are looked up by their key, not listed. Which memberships are seen, and so whose, is
--- for the policy of project_members to say; asking for one's projects here as well would double the work.
+-- for the policy of project_members to say; asking for one's projects here as well would double the work. What comes later is only asked
+-- where what comes earlier does not hold: each request reads its own user first, and lists join colleagues.
 DROP POLICY IF EXISTS postern_floor ON users;
 DROP POLICY IF EXISTS postern_select ON users;
 DROP POLICY IF EXISTS postern_insert ON users;
@@ -24,8 +25,8 @@ CREATE POLICY postern_floor ON users AS RESTRICTIVE TO tracker_app
 CREATE POLICY postern_select ON users FOR SELECT TO tracker_app
     USING (
         id = (SELECT postern.user_id())
-        OR (SELECT postern.is_admin())
         OR EXISTS (SELECT FROM project_members pm WHERE pm.user_id = users.id)
+        OR (SELECT postern.is_admin())
     );
 CREATE POLICY postern_insert ON users FOR INSERT TO tracker_app
     WITH CHECK ((SELECT postern.is_admin()));

@@ -269,7 +269,8 @@ def test_a_malformed_identity_is_none_and_no_error(pg, given):
 def test_what_the_application_can_not_do_at_all(people):
     for sql in ("TRUNCATE comments", "CREATE TEMP TABLE t (a int)", "CREATE TABLE t (a int)", "CREATE SCHEMA mine",
                 "SELECT * FROM postern_migration.rollout", "ALTER TABLE issues DISABLE ROW LEVEL SECURITY",
-                "CREATE POLICY p ON issues USING (true)", "SET ROLE postern_owner", "SET ROLE tracker_owner",
+                "CREATE POLICY p ON issues USING (true)", "SELECT postern.given_user_id()",
+                "SET ROLE postern_owner", "SET ROLE tracker_owner",
                 "CREATE OR REPLACE FUNCTION postern.user_id() RETURNS integer LANGUAGE sql AS 'SELECT 1'"):
         assert people["administrator"].outcome(sql) == REFUSED, sql
     with people["administrator"].transaction() as cursor:
