@@ -27,7 +27,7 @@ void token_reader::skip_space() noexcept {
         if (is_space(text_[at_])) {
             ++at_;
         } else if (text_[at_] == '-' && at(at_ + 1) == '-') {
-            at_ = std::min(text_.find('\n', at_), text_.size());
+            at_ = std::min(text_.find_first_of("\r\n", at_), text_.size());
         } else if (text_[at_] == '/' && at(at_ + 1) == '*') {
             skip_block_comment();
         } else {

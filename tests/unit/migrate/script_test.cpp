@@ -62,6 +62,12 @@ TEST_SUITE("migrate/script") {
         CHECK(newer.statements[2].text == "select ';'");
     }
 
+    TEST_CASE("a comment ends where PostgreSQL ends it: at a carriage return, too") {
+        // Of a newer server's grammar, so that it is cut by the lexical rules.
+        CHECK(texts("frob 1 -- a\rfrob;frob 2") == strings{"frob 1 -- a\rfrob", "frob 2"});
+        CHECK(texts("select 1 -- a\r;select 2") == strings{"select 1 -- a", "select 2"});
+    }
+
     TEST_CASE("nothing but comments is no statement") {
         CHECK(texts("").empty());
         CHECK(texts("-- only\n /* this */ ;; \n").empty());
