@@ -3,6 +3,7 @@
 #include "base/clock.hpp"
 #include "base/log.hpp"
 #include "cli/commands.hpp"
+#include "cli/configuration_parts.hpp"
 #include "session/session.hpp"
 
 #include <fmt/format.h>
@@ -39,7 +40,9 @@ running_proxy::running_proxy(session::proxy_server& proxy, std::string configura
     : proxy_{proxy}
     , configuration_path_{std::move(configuration_path)}
     , started_at_{now()}
-    , period_began_at_{started_at_} {}
+    , period_began_at_{started_at_} {
+    remember_places(*settings());
+}
 
 std::vector<admin::database_stats> running_proxy::stats() const {
     std::mutex mutex;
@@ -304,12 +307,61 @@ std::chrono::seconds running_proxy::uptime() const {
 
 outcome<void> running_proxy::reload() {
     auto fresh = load_configuration(configuration_path_);
+    outcome<void> done = boost::system::in_place_value;
     if (!fresh) {
-        log::error("reload refused, the old configuration stays: {}", fresh.error().message);
-        return fresh.error();
+        done = fresh.error();
+    } else {
+        done = fits_what_stands(fresh->session);
     }
+    if (!done) {
+        log::error("reload refused, the old configuration stays: {}", done.error().message);
+        return done;
+    }
+    remember_places(fresh->session);
     proxy_.reload(std::make_shared<const session::settings>(std::move(fresh->session)));
     log::info("reloaded {}", configuration_path_);
+    return boost::system::in_place_value;
+}
+
+void running_proxy::remember_places(const session::settings& of) {
+    const std::scoped_lock lock{mutex_};
+    for (const auto& one : of.databases)
+        places_.emplace(one.name, one.server);
+}
+
+/// Sockets, and what is connected to a database, stay what they are: a configuration that is sound
+/// by itself may not be sound with them.
+outcome<void> running_proxy::fits_what_stands(const session::settings& fresh) const {
+    const std::scoped_lock lock{mutex_};
+    for (const auto& one : fresh.databases) {
+        const auto known = places_.find(one.name);
+        if (known == places_.end()) continue;
+        const auto& was = known->second;
+        if (std::tie(was.host, was.port, was.database) ==
+            std::tie(one.server.host, one.server.port, one.server.database))
+            continue;
+        return failure{fmt::format(
+            "{}: databases.{} is at another host, port or dbname than when it was first loaded "
+            "({}:{}/{}); that takes a restart, or serve --takeover",
+            configuration_path_,
+            one.name,
+            was.host,
+            was.port,
+            was.database)};
+    }
+    if (fresh.access) return boost::system::in_place_value;
+    for (const auto& socket : proxy_.listening()) {
+        if (is_local(socket)) continue;
+        for (const auto& [name, user] : fresh.users) {
+            if (user.method != session::auth_method::trust) continue;
+            return failure{fmt::format(
+                "{}: users has auth: trust for \"{}\", and {} is still listened on, which is "
+                "neither a loopback address nor a Unix socket",
+                configuration_path_,
+                name,
+                socket.address)};
+        }
+    }
     return boost::system::in_place_value;
 }
 

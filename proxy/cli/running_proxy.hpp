@@ -8,7 +8,9 @@
 #include "session/proxy_server.hpp"
 
 #include <functional>
+#include <map>
 #include <mutex>
+#include <string>
 
 namespace postern::cli {
 
@@ -51,12 +53,15 @@ public:
 
 private:
     std::vector<session::client_row> client_rows() const;
+    void remember_places(const session::settings& of);
+    outcome<void> fits_what_stands(const session::settings& fresh) const;
 
     session::proxy_server& proxy_;
     const std::string configuration_path_;
     const monotonic_ns started_at_;
 
-    mutable std::mutex mutex_;  // guards what follows
+    mutable std::mutex mutex_;                      // guards what follows
+    std::map<std::string, pool::upstream> places_;  // of all databases that there were, by name
     std::vector<admin::database_stats> period_began_with_;
     monotonic_ns period_began_at_;
     std::optional<admin::stats_period> last_period_;
