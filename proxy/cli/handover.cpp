@@ -108,8 +108,9 @@ outcome<void> handover::await_ready() {
 
 outcome<void> handover::take() {
     if (predecessor_) predecessor_->send("ready");
-    run_until(answer_limit, [this] { return is_ours_ || predecessor_gone(); });
+    run_until(answer_limit, [this] { return is_ours_ || !refused_.empty() || predecessor_gone(); });
     if (is_ours_) return boost::system::in_place_value;
+    if (!refused_.empty()) return failure{"the running process refuses: " + refused_};
     return failure{"the process to take over from has ended, or does not answer"};
 }
 
@@ -164,11 +165,20 @@ void handover::allow(std::function<http_listener()> http, std::function<void()> 
     if (socket_) socket_->accept([this](const link_ptr& link) { on_link(link); });
 }
 
+/// Why this process can't be taken over just now; empty if it can.
+std::string_view handover::refusal() const {
+    if (proxy_.shared().stopping || handed_over_) return "refused it is stopping";
+    // Nobody could say RESUME or ENABLE to it afterwards, and the other process would know of
+    // neither.
+    if (proxy_.shared().admits.restricts())
+        return "refused a database is paused or disabled: RESUME or ENABLE it first";
+    return {};
+}
+
 void handover::on_link(const link_ptr& link) {
-    if (proxy_.shared().stopping || handed_over_ || successor_ != nullptr) {
+    const auto why = successor_ != nullptr ? "refused another process is taking over" : refusal();
+    if (!why.empty()) {
         // It is heard first: closed with a message unread, a link would lose what it was sent last.
-        const auto* why = successor_ != nullptr ? "refused another process is taking over"
-                                                : "refused it is stopping";
         return link->start(
             [link, why](std::string_view, const std::vector<received_fd>&) { link->send(why); },
             [link] {});
@@ -182,6 +192,8 @@ void handover::on_link(const link_ptr& link) {
 void handover::on_successor(std::string_view text) {
     if (text == greeting) {
         offer();
+    } else if (text == "ready" && !refusal().empty()) {
+        successor_->send(refusal());  // since it was let begin
     } else if (text == "ready" && !std::exchange(successor_ready_, true)) {
         proxy_.bypass_cache();
         successor_->send("yours");

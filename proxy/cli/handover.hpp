@@ -90,6 +90,7 @@ private:
     void read_listeners(std::string_view text, std::vector<received_fd> fds);
     void on_predecessor(std::string_view text, std::vector<received_fd> fds);
     void on_predecessor_gone();
+    std::string_view refusal() const;
     void on_link(const link_ptr& link);
     void on_successor(std::string_view text);
     void on_successor_gone();

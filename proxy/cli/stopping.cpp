@@ -114,8 +114,9 @@ void stopper::state::end() {
         log::info("stopping: ending {} clients that are still there", left);
     }
     proxy.stop_sessions(true);
-    // Who takes over believes nothing cached while a write of ours may still be under way.
-    if (others_done && patient) deadline = never;
+    // Who takes over believes nothing cached while a write of ours may still be under way. Told
+    // once more to end at once, it ends all the same.
+    if (others_done) deadline = never;
     look();
 }
 
@@ -175,6 +176,8 @@ bool stopper::stopping() const noexcept {
 
 void stopper::announce() {
     if (!stopping()) return state_->announce();
+    // It has been waiting for clients to leave: because another took over, or by SHUTDOWN.
+    if (state_->now_in == state::phase::waiting) return state_->drain();
     stop(shutdown_mode::at_once);
 }
 

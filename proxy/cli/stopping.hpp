@@ -32,8 +32,8 @@ public:
     stopper(const stopper&) = delete;
     stopper& operator=(const stopper&) = delete;
 
-    /// A stop that balancers are told of first: drain after limits.stop_delay. When it is stopping
-    /// already: it goes on at once without waiting.
+    /// A stop that balancers are told of first: drain after limits.stop_delay. When it waits for
+    /// clients to leave: drain. When it is stopping otherwise: it goes on at once without waiting.
     void announce();
 
     /// Stops without the delay. A stop under way only becomes more urgent, never less.

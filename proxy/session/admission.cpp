@@ -30,6 +30,11 @@ bool admission::is_paused(const std::string& database) const {
     return all_ || paused_.contains(database);
 }
 
+bool admission::restricts() const {
+    const std::scoped_lock lock{mutex_};
+    return anything_is_paused() || !disabled_.empty();
+}
+
 void admission::disable(const std::string& database, bool disabled) {
     const std::scoped_lock lock{mutex_};
     if (disabled) {

@@ -34,6 +34,9 @@ public:
     /// Whether this database is paused, by its own name or with all.
     bool is_paused(const std::string& database) const;
 
+    /// Whether anything is paused or disabled at all.
+    bool restricts() const;
+
     void disable(const std::string& database, bool disabled);
     bool is_disabled(const std::string& database) const;
 
