@@ -459,7 +459,8 @@ class Run:
                 restarted = time.monotonic()
             if time.monotonic() - told > 60:
                 told = time.monotonic()
-                self.say(f"{end - told:.0f} s to go: {self.summary()}")
+                memory = self.resources()["memory"] >> 20
+                self.say(f"{end - told:.0f} s to go, {memory} MiB: {self.summary()}")
         self.relay.tell("calm")
         self.over.set()
         self.finish()

@@ -235,6 +235,36 @@ def test_reconnect_replaces_servers_as_they_become_free_and_wait_close_waits(wor
         assert console.run("RECONNECT", "WAIT_CLOSE") == "WAIT_CLOSE"
 
 
+def test_reconnect_is_for_logins_under_way_too(world, console):
+    with world.client() as client:
+        console.run("RECONNECT", "WAIT_CLOSE")
+        with world.relay.hold_answer("current_setting('search_path')") as held:
+            client.send(query("select extract(epoch from backend_start) from pg_stat_activity "
+                              "where pid = pg_backend_pid()"))
+            held.wait()
+            since = world.pg.value("select extract(epoch from clock_timestamp())")
+            assert console.run("RECONNECT app") == "RECONNECT"
+            held.release()
+            ((began,),) = Answer(client.until("Z")).rows
+            assert float(began) > float(since)
+
+
+def test_a_reload_that_moves_a_database_is_refused(world, console):
+    place = world.postern.settings["databases"]["app"]
+    was = place["host"]
+    try:
+        place["host"] = "localhost"
+        world.postern.write_configuration()
+        answer = console.query("RELOAD")
+        assert "databases.app" in answer.error["M"] and "takes a restart" in answer.error["M"]
+        with world.client() as client:
+            assert client.value("select 1") == "1"
+    finally:
+        place["host"] = was
+        world.postern.write_configuration()
+        assert console.run("RELOAD") == "RELOAD"
+
+
 @pytest.mark.parametrize("command,code", [
     ("PAUSE nowhere", "3D000"), ("RESUME", "55000"), ("RESUME app", "55000"), ("KILL", "42601"),
     ("PAUSE pgbouncer", "55000"), ("KILL_CLIENT c0", "42704"), ("SUSPEND", "0A000"),

@@ -5,6 +5,7 @@ import contextlib
 import hashlib
 import os
 import shutil
+import socket
 import subprocess
 
 import pytest
@@ -187,6 +188,45 @@ def test_the_hash_is_that_of_the_certificates_signature(world, own, tmp_path):
             path.write_bytes(data)
         with world.client(database="postern") as console:
             console.run("reload")
+
+
+# --- a configuration that is not sound with the sockets that are open ---
+
+
+class Secluded(Postern):
+    """In a network of its own, so that listening on every address reaches nobody."""
+
+    listens_on = "0.0.0.0"
+
+    def write_configuration(self):
+        self.settings["listen"][0]["address"] = self.listens_on
+        super().write_configuration()
+
+    def _spawn(self, command, **kwargs):
+        super()._spawn(["unshare", "--net", *command], **kwargs)
+
+    def ready(self):
+        with socket.socket(socket.AF_UNIX) as link:
+            return link.connect_ex(self.socket_address) == 0
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root can have a network of its own")
+def test_a_reload_trusts_nobody_on_a_socket_that_stays_open(world):
+    one = Secluded(
+        (str(world.pg.folder), world.pg.port),
+        {"databases": {"app": {"service": None}}, "cache": {"enabled": False},
+         "admin": {"http": None}, "users": {"trust_user": None}})
+    try:
+        one.listens_on = "127.0.0.1"
+        one.settings["users"]["bob"] = {"auth": "trust"}
+        one.write_configuration()
+        with Client(one.socket_address, database="postern") as console:
+            answer = console.query("reload")
+            assert "0.0.0.0 is still listened on" in answer.error["M"]
+        with pytest.raises(Refused):
+            Client(one.socket_address, user="bob", password="wrong")
+    finally:
+        one.remove()
 
 
 # --- channel binding towards PostgreSQL ---

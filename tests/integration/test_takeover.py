@@ -1,5 +1,6 @@
 """One Postern takes over from another: nobody is refused, nothing is lost, nothing is stale."""
 
+import contextlib
 import os
 import pathlib
 import signal
@@ -312,6 +313,66 @@ def test_a_process_that_can_not_start_leaves_the_running_one_as_it_was(world, fa
         load.goes_on()
     assert not load.errors, load.errors
     world.first.ends()
+
+
+def test_who_stops_while_another_starts_is_not_taken_over(world):
+    """The other one waits for the catalog, which is locked; it finds a name that is gone."""
+    with world.client() as client:
+        client.run("begin")
+        world.pg.run("begin")
+        world.pg.run("lock table pg_policy")
+        second = world.start("--takeover")
+        world.first.until_said("another process wants to take over")
+        world.first.send(signal.SIGTERM)
+        world.first.until_said("stopping: waiting for 1 clients in transactions")
+        world.pg.run("rollback")
+        second.ends(1).said("the running process refuses: it is stopping")
+        client.run("commit")
+    world.first.ends()
+
+
+def test_a_stop_after_a_takeover_lets_transactions_finish(world):
+    with world.client() as idle, world.client() as open_:
+        open_.run("begin", "insert into t values (1)")
+        world.take_over()
+        world.first.until_said("another process has taken over")
+        assert idle.value("select 1") == "1"
+        world.first.send(signal.SIGTERM)
+        assert idle.gone()
+        open_.run("insert into t values (2)", "commit")
+        assert open_.gone()
+    world.first.ends()
+    assert world.pg.value("select count(*) from t") == 2
+
+
+@pytest.mark.parametrize("what,undo", [("pause app", "resume app"), ("pause", "resume"),
+                                       ("disable app", "enable app")])
+def test_who_keeps_clients_back_is_not_taken_over(world, what, undo):
+    with world.client(database="postern") as console:
+        console.run(what)
+        assert world.start("--takeover").ends(1).said("paused or disabled")
+        console.run(undo)
+    world.take_over()
+    world.first.ends()
+
+
+def test_a_socket_whose_queue_is_full_is_not_taken_for_a_leftover(world):
+    folder = world.postern.folder / "full"
+    folder.mkdir()
+    settings = {**world.postern.settings, "listen": [{"address": str(folder), "port": 5432}]}
+    del settings["runtime_dir"]
+    path = str(folder / ".s.PGSQL.5432")
+    with contextlib.ExitStack() as stack:
+        other = stack.enter_context(socket.socket(socket.AF_UNIX))
+        other.bind(path)
+        other.listen(0)
+        with pytest.raises(BlockingIOError):
+            for _ in range(100):
+                client = stack.enter_context(socket.socket(socket.AF_UNIX))
+                client.setblocking(False)
+                client.connect(path)
+        assert world.start(settings=settings).ends(1).said("Address already in use")
+        assert pathlib.Path(path).exists()
 
 
 def test_a_port_is_not_shared_with_one_who_does_not_take_over(world):
