@@ -275,16 +275,29 @@ bool pool::close_one_idle() {
 }
 
 void pool::begin_login(std::size_t thread, std::uint64_t number) {
+    std::uint64_t generation = 0;
+    std::shared_ptr<const std::uint64_t> cohort;
+    {
+        const std::scoped_lock lock{mutex_};
+        generation = generation_.load();
+        cohort = cohort_;
+    }
     auto attempt = connect(
         *pollers_[thread],
         login_request(),
-        [weak = weak_from_this(), thread, number, began = now()](connect_outcome outcome) {
+        [weak = weak_from_this(), thread, number, began = now(), generation, cohort](
+            connect_outcome outcome) {
             const auto self = weak.lock();
             if (self == nullptr) return;
             // It is done with; but we are within a call of it now.
             self->pollers_[thread]->post([weak, number] {
                 if (const auto later = weak.lock()) later->forget_login(number);
             });
+            // Of the generation in which it was begun: RECONNECT is for it, too.
+            if (outcome.made != nullptr) {
+                outcome.made->generation = generation;
+                outcome.made->cohort = cohort;
+            }
             self->on_connected(thread, began, std::move(outcome));
         });
     const std::scoped_lock lock{mutex_};
@@ -339,9 +352,14 @@ void pool::on_connected(std::size_t thread, monotonic_ns began, connect_outcome 
         welcome_ = fresh;
         if (differs) ++welcome_version_;
         // All servers of a pool must answer alike.
-        if (changed) begin_generation();
-        outcome.made->generation = generation_.load();
-        outcome.made->cohort = cohort_;
+        if (changed) {
+            const bool is_current = outcome.made->generation == generation_.load();
+            begin_generation();
+            if (is_current) {
+                outcome.made->generation = generation_.load();
+                outcome.made->cohort = cohort_;
+            }
+        }
     }
     if (changed && on_changed) on_changed(*fresh);
     give_back(thread, std::move(outcome.made));

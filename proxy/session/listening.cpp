@@ -70,13 +70,15 @@ int listen_unix(const std::string& path) {
     }
     std::memcpy(name.sun_path, path.c_str(), path.size() + 1);
     const int fd = ::socket(AF_UNIX, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0);
-    // A socket that nobody listens on any more is a leftover; one that answers is somebody's.
-    if (::connect(fd, reinterpret_cast<sockaddr*>(&name), sizeof name) == 0) {
+    // A socket that nobody listens on any more is a leftover; one that answers is somebody's, and
+    // so is one whose queue is full just now (EAGAIN).
+    const int connected = ::connect(fd, reinterpret_cast<sockaddr*>(&name), sizeof name);
+    if (connected != 0 && errno == ECONNREFUSED) ::unlink(path.c_str());
+    if (connected == 0 || errno == EAGAIN) {
         ::close(fd);
         errno = EADDRINUSE;
         return -1;
     }
-    ::unlink(path.c_str());
     if (::bind(fd, reinterpret_cast<sockaddr*>(&name), sizeof name) == 0 &&
         ::listen(fd, backlog) == 0) {
         ::chmod(path.c_str(), 0777);  // as PostgreSQL's unix_socket_permissions by default
