@@ -20,6 +20,7 @@
 #include <cstdio>
 #include <memory>
 #include <optional>
+#include <sys/resource.h>
 #include <unistd.h>
 #include <utility>
 
@@ -121,12 +122,13 @@ public:
             if (auto done = handover_->await_ready(); !done) return done;
         }
         if (auto done = start_http(inherited.http); !done) return done;
-        // From here on others know of it, and whatever ends it ends it cleanly. What comes before
-        // may take long, and a signal then ends it as any program.
-        signals_.emplace(io_, running_, stops_);
         if (takeover) {
             if (auto done = handover_->take(); !done) return done;
         }
+        // From here on clients know of it, and whatever ends it ends it cleanly. What comes before
+        // may take long, and a signal then ends it as any program: who was to be taken over from
+        // serves on.
+        signals_.emplace(io_, running_, stops_);
         proxy_.accept();
         print_listeners(proxy_);
         if (takeover) handover_->serving();
@@ -203,10 +205,26 @@ private:
     bool has_successor_ = false;
 };
 
+/// Each client and each server takes a descriptor; shells and service managers allow 1024 unless
+/// more is asked for.
+void raise_descriptor_limit(const session::settings& settings) {
+    rlimit limit{};
+    if (::getrlimit(RLIMIT_NOFILE, &limit) != 0) return;
+    limit.rlim_cur = limit.rlim_max;
+    (void)::setrlimit(RLIMIT_NOFILE, &limit);
+    constexpr rlim_t others = 100;  // servers, files, sockets of our own
+    if (limit.rlim_max == RLIM_INFINITY || limit.rlim_max >= settings.clients_max + others) return;
+    log::warning(
+        "limits.clients is {}, but this process may open only {} descriptors (ulimit -n)",
+        settings.clients_max,
+        limit.rlim_max);
+}
+
 }  // namespace
 
 int serve(const configuration& settings, bool takeover) {
     std::signal(SIGPIPE, SIG_IGN);
+    raise_descriptor_limit(settings.session);
     serving_process process{settings};
     if (const auto started = process.start(takeover); !started) {
         fmt::print(stderr, "postern: {}\n", started.error().message);

@@ -9,6 +9,9 @@
 
 #include <algorithm>
 #include <arpa/inet.h>
+#include <cerrno>
+#include <chrono>
+#include <cstring>
 #include <fcntl.h>
 #include <future>
 #include <mutex>
@@ -47,13 +50,28 @@ struct proxy_server::acceptor final : pool::socket_handler {
     /// A channel owns what it polls, so it gets a descriptor of its own.
     acceptor(proxy_server& whose, pool::poller& where, int fd)
         : owner{whose}
-        , link{where, ::fcntl(fd, F_DUPFD_CLOEXEC, 0), *this} {}
+        , link{where, ::fcntl(fd, F_DUPFD_CLOEXEC, 0), *this}
+        , waits{where} {}
 
-    void on_readable() override { (void)take(64); }
+    void on_readable() override {
+        (void)take(64);
+        if (errno == EMFILE || errno == ENFILE || errno == ENOBUFS || errno == ENOMEM) rest();
+    }
     void on_writable() override {}
 
-    /// Accepts up to `most` clients; how many there were.
+    /// Out of descriptors or memory: who waits in the queue would have us called again and again.
+    void rest() {
+        log::warning(
+            "no client can be accepted: {}; trying again in {} ms",
+            std::strerror(errno),
+            rest_time.count());
+        link.want_read(false);
+        waits.expires_after(rest_time, [this] { link.want_read(true); });
+    }
+
+    /// Accepts up to `most` clients; how many there were. errno says why not more.
     int take(int most) {
+        errno = 0;
         for (int taken = 0; taken < most; ++taken) {
             sockaddr_storage name{};
             socklen_t size = sizeof name;
@@ -65,11 +83,14 @@ struct proxy_server::acceptor final : pool::socket_handler {
             if (fd < 0) return taken;
             owner.deal_out(fd, peer_of(name));
         }
+        errno = 0;
         return most;
     }
 
+    static constexpr std::chrono::milliseconds rest_time{100};
     proxy_server& owner;
     pool::channel link;
+    pool::timer waits;
 };
 
 struct proxy_server::timers {
@@ -311,16 +332,16 @@ void proxy_server::stop() {
         stop_accepting(false);
         stop_sessions(true);
     }
-    // Feeds first: what they report goes nowhere any more.
-    for (auto& [unused, one] : shared_.databases) {
-        one.watcher.reset();
-        one.auth.reset();
-    }
     for (auto& one : shared_.workers)
         one->events.stop();
     for (auto& one : threads_)
         one.join();
     threads_.clear();
+    // Sessions that did not end in time have asked them until now.
+    for (auto& [unused, one] : shared_.databases) {
+        one.watcher.reset();
+        one.auth.reset();
+    }
     // Nobody runs any more: idle servers go while their threads' pollers are there.
     for (const auto& one : shared_.pools()) {
         for (const auto& home : shared_.workers)

@@ -6,9 +6,10 @@ One Postern; each user has one limit, and a pool of one server.
 import socket
 
 import pytest
-from harness.servers import ROLES
+from harness.servers import ROLES, Postern
 from harness.waiting import eventually, runs, until_one_waits
-from harness.wire import Answer, Closed, Refused, bind, execute, fields_of, flush, parse, query
+from harness.wire import (
+    Answer, Client, Closed, Refused, bind, execute, fields_of, flush, parse, query, startup)
 from harness.world import World
 
 pytestmark = pytest.mark.needs_postern
@@ -192,3 +193,30 @@ def test_a_server_that_says_nothing_is_given_up_after_connect_timeout(world):
     with pytest.raises(Refused) as refused:
         world.client(database="mute")
     assert refused.value.code == "08006"
+
+
+class WithFewDescriptors(Postern):
+    def _spawn(self, command, **kwargs):
+        super()._spawn(["prlimit", "--nofile=48:48", *command], **kwargs)
+
+
+def test_out_of_descriptors_clients_wait_and_are_served_once_others_leave(world):
+    few = WithFewDescriptors(world.pg.address, {"cache": {"enabled": False}})
+    try:
+        assert "may open only 48 descriptors" in few.log_text()
+        connected = []
+        while "no client can be accepted" not in few.log_text(20000):
+            link = socket.create_connection(few.address, 30)
+            link.sendall(startup(user="app", database="app"))
+            connected.append(link)
+            assert len(connected) < 100
+        late = socket.create_connection(few.address, 30)
+        late.sendall(startup(user="app", database="app"))
+        for link in connected:
+            link.close()
+        assert late.recv(1) == b"R"
+        late.close()
+        with Client(few.address) as client:
+            assert client.value("select 1") == "1"
+    finally:
+        few.remove()
