@@ -78,9 +78,9 @@ struct analyzer::state {
     text_table<variants> shapes;
     std::string key;  ///< kept between calls so that scanning a text allocates nothing
 
-    /// Whether this text was among the last few thousand that only their shape was known of. Where
-    /// constants are written into the text hardly any comes twice: to remember each would push out
-    /// those that do, and costs more than its shape's answer.
+    /// Whether this text was among the last few thousand that only their shape was known of, or
+    /// that have none. Where constants are written into the text hardly any comes twice: to
+    /// remember each would push out those that do, and costs more than its shape's answer.
     bool met_before(const hash128& hash) noexcept {
         auto& slot = met[hash.low % met.size()];
         return std::exchange(slot, hash.high) == hash.high;
@@ -132,7 +132,8 @@ analysis_ptr analyzer::analyze(std::string_view text) {
     const std::size_t bytes = bytes_of(*found->facts);
     if (is_shape) self.shapes.insert(shape_hash, self.key, std::move(made), bytes);
     const bool is_shared = is_shape && bytes <= shared_facts_bytes_max;
-    self.texts.insert(text_hash, text, found, is_shared ? 0 : bytes);
+    if (is_shape || self.met_before(text_hash))
+        self.texts.insert(text_hash, text, found, is_shared ? 0 : bytes);
     return found;
 }
 
