@@ -212,7 +212,7 @@ void raise_descriptor_limit(const session::settings& settings) {
     if (::getrlimit(RLIMIT_NOFILE, &limit) != 0) return;
     limit.rlim_cur = limit.rlim_max;
     (void)::setrlimit(RLIMIT_NOFILE, &limit);
-    constexpr rlim_t others = 100;  // servers, files, sockets of our own
+    constexpr rlim_t others = 200;  // servers, cancels, files, sockets of our own
     if (limit.rlim_max == RLIM_INFINITY || limit.rlim_max >= settings.clients_max + others) return;
     log::warning(
         "limits.clients is {}, but this process may open only {} descriptors (ulimit -n)",

@@ -27,6 +27,10 @@ namespace {
 /// Of one socket: what may wait in its queue when it is closed.
 constexpr int backlog_max = 65536;
 
+/// Connections beyond limits.clients: for cancels and the console, and for the others until they
+/// have said what they want.
+constexpr std::uint32_t clients_reserve = 64;
+
 std::string peer_of(const sockaddr_storage& name) {
     char text[INET6_ADDRSTRLEN] = "";
     if (name.ss_family == AF_INET) {
@@ -189,7 +193,7 @@ void proxy_server::turn_away(int fd, std::string_view sqlstate, std::string_view
 void proxy_server::deal_out(int fd, std::string address) {
     // PostgreSQL's own words.
     if (refuses_) return turn_away(fd, "57P03", "the database system is shutting down");
-    if (shared_.clients.load() >= shared_.settings()->clients_max)
+    if (shared_.clients.load() >= shared_.settings()->clients_max + clients_reserve)
         return turn_away(fd, "53300", "sorry, too many clients already");
     ++shared_.clients;
     const int on = 1;

@@ -75,6 +75,7 @@ session::~session() {
     if (cancel_key_ != 0) worker_.shared.cancels.remove(cancel_key_);
     if (pool_) pool_->cancel(wait_ticket_);
     if (server_) drop_server();
+    if (has_place_) --worker_.shared.places_taken;
     if (is_counted_) worker_.shared.clients_by_name.leave(database_->name, user_);
     --worker_.load;
     --worker_.shared.clients;

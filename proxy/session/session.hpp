@@ -340,6 +340,7 @@ private:
     void begin_tls();
     bool is_local() const noexcept { return address_ == "unix"; }
     void look_for_direct_tls();
+    bool take_place();
     void read_startup_parameters(const wire::startup_packet& packet);
     bool read_replication(std::string_view value);
     static bool is_no_setting(std::string_view name);
@@ -608,6 +609,7 @@ private:
     monotonic_ns active_at_ = 0;          // the last request's begin or end
     monotonic_ns transaction_began_ = 0;  // of an implicit one too; while there is one
     bool is_counted_ = false;             // in client_counts
+    bool has_place_ = false;              // of limits.clients
     bool cancelling_ = false;  // our own cancel request is under way: it must not hit what follows
 
     // What it has set.

@@ -109,7 +109,8 @@ struct shared_state {
     const std::string mock_secret;  ///< for users that do not exist
 
     std::vector<std::unique_ptr<worker>> workers;
-    std::atomic<std::uint32_t> clients{0};
+    std::atomic<std::uint32_t> clients{0};       ///< connections, whatever for
+    std::atomic<std::uint32_t> places_taken{0};  ///< of limits.clients
     std::atomic<bool> stopping{false};
 
     /// The admin console: runs the command on a thread of its own and calls `done` there, once, or

@@ -158,8 +158,26 @@ void session::on_startup_packet(const wire::startup_packet& packet) {
     }
     read_startup_parameters(packet);
     if (phase_ != phase::startup) return;
+    if (!take_place()) {
+        // PostgreSQL's own words.
+        fail_client("FATAL", "53300", "sorry, too many clients already");
+        return end();
+    }
     phase_ = phase::authenticating;
     authenticate();
+}
+
+/// One of limits.clients. Who cancels a statement needs none, nor does the console: they matter
+/// most when there is none left.
+bool session::take_place() {
+    if (is_console(requested_database_) && database_ == nullptr) return true;
+    auto& places = worker_.shared.places_taken;
+    if (places.fetch_add(1) >= settings_->clients_max) {
+        --places;
+        return false;
+    }
+    has_place_ = true;
+    return true;
 }
 
 void session::read_startup_parameters(const wire::startup_packet& packet) {

@@ -7,6 +7,7 @@ import socket
 
 import pytest
 from harness.servers import ROLES, Postern
+from harness.tables import table
 from harness.waiting import eventually, runs, until_one_waits
 from harness.wire import (
     Answer, Client, Closed, Refused, bind, execute, fields_of, flush, parse, query, startup)
@@ -193,6 +194,36 @@ def test_a_server_that_says_nothing_is_given_up_after_connect_timeout(world):
     with pytest.raises(Refused) as refused:
         world.client(database="mute")
     assert refused.value.code == "08006"
+
+
+def test_beyond_the_limit_of_clients_there_are_cancels_and_the_console(world):
+    few = Postern(world.pg.address, {"cache": {"enabled": False}, "limits": {"clients": 2}})
+    try:
+        with Client(few.address) as running, Client(few.address) as idle:
+            with pytest.raises(Refused) as refused:
+                Client(few.address)
+            assert (refused.value.code, refused.value.fields["M"]) == (
+                "53300", "sorry, too many clients already")
+            running.send(query("select pg_sleep(600), 'beyond the limit'"))
+            eventually(lambda: runs(world, "beyond the limit"), "the statement's running")
+            running.cancel()
+            assert Answer(running.until("Z")).code == "57014"
+            with Client(few.address, database="postern") as console:
+                (pointer,) = [row["ptr"] for row in table(console.query("SHOW CLIENTS"))
+                              if row["port"] == str(idle.socket.getsockname()[1])]
+                console.run(f"KILL_CLIENT {pointer}")
+            assert idle.gone()
+
+        def comes_in():
+            try:
+                Client(few.address).close()
+            except Refused:
+                return False
+            return True
+
+        eventually(comes_in, "a place again")
+    finally:
+        few.remove()
 
 
 class WithFewDescriptors(Postern):
