@@ -196,7 +196,7 @@ def test_readiness_never_fails(world):
 def test_old_clients_may_stay_for_the_time_to_drain_and_are_ended_between_transactions(world):
     world.first.send(signal.SIGINT)
     world.first.ends()
-    world.postern.settings["limits"]["drain_timeout"] = "1s"
+    world.postern.settings["limits"]["drain_timeout"] = "3s"
     first = world.start()
     eventually(world.postern_ready, "readiness", 60)
     with world.client() as idle, world.client() as open_:
@@ -216,6 +216,7 @@ def test_old_clients_may_stay_for_the_time_to_drain_and_are_ended_between_transa
 def test_a_cancel_reaches_the_process_that_has_its_client(world):
     with world.client() as oldest:
         second = world.take_over()
+        world.first.until_said("another process has taken over")
         with world.client() as older:
             world.take_over()
             second.until_said("another process has taken over")
