@@ -1,6 +1,7 @@
 """How Postern stops: what fails first, who is served to the end, and who is not."""
 
 import contextlib
+import os
 import pathlib
 import signal
 import subprocess
@@ -188,6 +189,10 @@ def test_an_interrupt_ends_all_at_once(world, which):
     assert world.pg.value("select count(*) from t") == 0
 
 
+# ThreadSanitizer keeps a signal that comes while no system call waits, and hands it on later; now and
+# then not at all (one in ten here; none of 300 without it).
+@pytest.mark.skipif(
+    pathlib.Path(os.environ.get("POSTERN_BUILD", "")).name == "tsan", reason="it may lose the signal")
 @pytest.mark.parametrize("which", [signal.SIGTERM, signal.SIGINT] * 4)
 def test_who_stops_it_as_soon_as_it_listens_stops_it_cleanly(cluster, which):
     if cluster.postern.running():

@@ -435,7 +435,9 @@ def test_whoever_stops_is_not_taken_over(world):
 
 
 def test_the_sockets_names_go_with_the_last_process(world):
-    world.take_over().send(signal.SIGTERM)
+    second = world.take_over()
+    eventually(world.postern_ready, "the second one's readiness")
+    second.send(signal.SIGTERM)
     world.first.ends()
     control = pathlib.Path(world.postern.settings["runtime_dir"]) / "control"
     eventually(lambda: not control.exists(), "the control socket's end")
