@@ -190,7 +190,7 @@ void stopper::stop(shutdown_mode how) {
         if (self.now_in == phase::ending && !self.patient) self.deadline = 0;
         self.patient = false;
         if (self.now_in != phase::ending) return self.end();
-        if (self.deadline == never) self.deadline = after(ending_limit);
+        if (self.deadline == never && !self.others_done) self.deadline = after(ending_limit);
     } else if (how == shutdown_mode::wait_for_servers) {
         if (self.now_in < phase::draining) self.drain();
     } else if (self.now_in < phase::waiting) {

@@ -35,6 +35,11 @@ bool admission::restricts() const {
     return anything_is_paused() || !disabled_.empty();
 }
 
+std::size_t admission::fences() const {
+    const std::scoped_lock lock{mutex_};
+    return fence_.raised() ? 1 : 0;
+}
+
 void admission::disable(const std::string& database, bool disabled) {
     const std::scoped_lock lock{mutex_};
     if (disabled) {

@@ -6,6 +6,7 @@
 
 #include "coherence/version_table.hpp"
 
+#include <cstddef>
 #include <mutex>
 #include <optional>
 #include <set>
@@ -36,6 +37,8 @@ public:
 
     /// Whether anything is paused or disabled at all.
     bool restricts() const;
+    /// How many fences stand for what is paused, and not for a write: none or one.
+    std::size_t fences() const;
 
     void disable(const std::string& database, bool disabled);
     bool is_disabled(const std::string& database) const;

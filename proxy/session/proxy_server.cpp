@@ -65,10 +65,12 @@ struct proxy_server::acceptor final : pool::socket_handler {
 
     /// Out of descriptors or memory: who waits in the queue would have us called again and again.
     void rest() {
-        log::warning(
-            "no client can be accepted: {}; trying again in {} ms",
-            std::strerror(errno),
-            rest_time.count());
+        if (!std::exchange(rests, true)) {
+            log::warning(
+                "no client can be accepted: {}; trying again every {} ms",
+                std::strerror(errno),
+                rest_time.count());
+        }
         link.want_read(false);
         waits.expires_after(rest_time, [this] { link.want_read(true); });
     }
@@ -85,6 +87,7 @@ struct proxy_server::acceptor final : pool::socket_handler {
                 &size,
                 SOCK_NONBLOCK | SOCK_CLOEXEC);
             if (fd < 0) return taken;
+            rests = false;
             owner.deal_out(fd, peer_of(name));
         }
         errno = 0;
@@ -95,6 +98,7 @@ struct proxy_server::acceptor final : pool::socket_handler {
     proxy_server& owner;
     pool::channel link;
     pool::timer waits;
+    bool rests = false;  // and that has been said
 };
 
 struct proxy_server::timers {
@@ -285,7 +289,8 @@ void proxy_server::believe_cache() {
 }
 
 bool proxy_server::writes_settled() const noexcept {
-    return shared_.versions.fences_standing() <= (bypasses_ != 0 ? 1U : 0U);
+    const std::size_t others = (bypasses_ != 0 ? 1U : 0U) + shared_.admits.fences();
+    return shared_.versions.fences_standing() <= others;
 }
 
 bool proxy_server::ready() const {

@@ -346,6 +346,16 @@ def test_a_stop_after_a_takeover_lets_transactions_finish(world):
     assert world.pg.value("select count(*) from t") == 2
 
 
+def test_a_pause_after_a_takeover_keeps_nobody_waiting(world):
+    """The console that says it is still the old process's; nobody could say RESUME there later."""
+    with world.client(database="postern") as console, world.client() as client:
+        world.take_over()
+        world.first.until_said("another process has taken over")
+        console.run("pause app")
+        assert client.status == "I"
+    world.first.ends()
+
+
 @pytest.mark.parametrize("what,undo", [("pause app", "resume app"), ("pause", "resume"),
                                        ("disable app", "enable app")])
 def test_who_keeps_clients_back_is_not_taken_over(world, what, undo):
