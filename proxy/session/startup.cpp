@@ -172,12 +172,10 @@ void session::on_startup_packet(const wire::startup_packet& packet) {
 bool session::take_place() {
     if (is_console(requested_database_) && database_ == nullptr) return true;
     auto& places = worker_.shared.places_taken;
-    if (places.fetch_add(1) >= settings_->clients_max) {
-        --places;
-        return false;
-    }
-    has_place_ = true;
-    return true;
+    auto taken = places.load();
+    while (taken < settings_->clients_max && !has_place_)
+        has_place_ = places.compare_exchange_weak(taken, taken + 1);
+    return has_place_;
 }
 
 void session::read_startup_parameters(const wire::startup_packet& packet) {
