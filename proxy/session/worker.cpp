@@ -133,7 +133,9 @@ prepared_ptr worker::prepare(
     fresh->obscure = obscure;
     fresh->analysis = readable ? analyzer.analyze(text) : sql::analyzer::unknown();
     fresh->hash = hash;
-    if (fresh->material->size() > prepared_bytes_max / 16) return fresh;
+    // With constants in its text hardly any is prepared twice.
+    if (!prepared_once_.met_before(hash) || fresh->material->size() > prepared_bytes_max / 16)
+        return fresh;
     prepared_bytes_ += fresh->material->size();
     while (prepared_.size() >= prepared_max || prepared_bytes_ > prepared_bytes_max)
         forget(prepared_.begin());
@@ -184,7 +186,7 @@ plan_ptr worker::plan_of(
     auto made = make_plan(analysis, context, snapshot.get(), configuration);
     made->catalog_epoch = epoch;
     made->text = shortened(text);
-    plans.keep(made);
+    if (analysis->kept) plans.keep(made);
     return made;
 }
 

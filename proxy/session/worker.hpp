@@ -2,6 +2,7 @@
 
 #pragma once
 
+#include "base/recent_hashes.hpp"
 #include "cache/redis_store.hpp"
 #include "pool/poller.hpp"
 #include "session/plan.hpp"
@@ -47,7 +48,7 @@ inline bool is_postern_setting(std::string_view name) noexcept {
 }
 
 /// A prepared statement as a client named it: its text and parameter types, analysed. Shared by all
-/// sessions of a thread that prepare the same.
+/// sessions of a thread that prepare the same, from the second on.
 struct prepared_statement {
     /// Parameter types and text, unambiguous: with the context it is a server-side statement.
     std::shared_ptr<const std::string> material;
@@ -201,6 +202,7 @@ private:
     std::unordered_map<std::string, statement_context_ptr> statement_contexts_;
     std::unordered_map<std::string, std::weak_ptr<const pool::settings_map>> settings_maps_;
     std::size_t settings_maps_max_ = 1000;
+    recent_hashes prepared_once_;
     prepared_map prepared_;
     std::size_t prepared_bytes_ = 0;  // of its materials
     std::unordered_map<std::uint64_t, std::shared_ptr<session>> sessions_;

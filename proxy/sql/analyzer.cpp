@@ -1,6 +1,7 @@
 #include "sql/analyzer.hpp"
 
 #include "base/hash.hpp"
+#include "base/recent_hashes.hpp"
 #include "sql/lexer.hpp"
 #include "sql/parse.hpp"
 #include "sql/text_table.hpp"
@@ -43,9 +44,10 @@ std::size_t bytes_of(const text_facts& facts) noexcept {
 /// nor in what their constants and their leading comment add, share one analysis and so its id.
 class variants {
 public:
-    variants(std::shared_ptr<const text_facts> facts, bool always_time_constant)
+    variants(std::shared_ptr<const text_facts> facts, bool always_time_constant, bool kept)
         : facts_(std::move(facts))
-        , always_time_constant_(always_time_constant) {}
+        , always_time_constant_(always_time_constant)
+        , kept_(kept) {}
 
     analysis_ptr get(bool has_time_constant, bool hint_bypass) {
         has_time_constant = has_time_constant || always_time_constant_;
@@ -53,7 +55,7 @@ public:
         analysis_ptr& made = made_.at(which);
         if (made == nullptr) {
             made = std::make_shared<const analysis>(
-                analysis{facts_, has_time_constant, hint_bypass, next_id()});
+                analysis{facts_, has_time_constant, hint_bypass, kept_, next_id()});
         }
         return made;
     }
@@ -61,6 +63,7 @@ public:
 private:
     std::shared_ptr<const text_facts> facts_;
     bool always_time_constant_;  ///< a constant that stayed in the shape depends on the time
+    bool kept_;
     std::array<analysis_ptr, 4> made_;
 };
 
@@ -78,14 +81,10 @@ struct analyzer::state {
     text_table<variants> shapes;
     std::string key;  ///< kept between calls so that scanning a text allocates nothing
 
-    /// Whether this text was among the last few thousand that only their shape was known of, or
-    /// that have none. Where constants are written into the text hardly any comes twice: to
-    /// remember each would push out those that do, and costs more than its shape's answer.
-    bool met_before(const hash128& hash) noexcept {
-        auto& slot = met[hash.low % met.size()];
-        return std::exchange(slot, hash.high) == hash.high;
-    }
-    std::array<std::uint64_t, 4096> met{};
+    /// Texts that only their shape was known of, or that have none. Where constants are written
+    /// into the text hardly any comes twice: to remember each would push out those that do, and
+    /// costs more than its shape's answer.
+    recent_hashes met;
 };
 
 analyzer::analyzer()
@@ -113,7 +112,7 @@ analysis_ptr analyzer::analyze(std::string_view text) {
         if (variants* shape = self.shapes.find(shape_hash, self.key)) {
             ++self.seen.shape_hits;
             analysis_ptr found = shape->get(scan.lifted_time_constant, scan.hint_bypass);
-            if (!self.met_before(text_hash)) return found;
+            if (!self.met.met_before(text_hash)) return found;
             const std::size_t bytes = bytes_of(*found->facts);
             self.texts.insert(text_hash, text, found, bytes > shared_facts_bytes_max ? bytes : 0);
             return found;
@@ -125,15 +124,16 @@ analysis_ptr analyzer::analyze(std::string_view text) {
     const bool is_shape = scan.has_shape && parsed.facts.understood && !scan.lifted_time_constant;
     // Where a lifted constant depends on the time, whether one that stayed does too is not known:
     // such a text is remembered by itself.
+    const bool is_kept = is_shape || self.met.met_before(text_hash);
     variants made(
         std::make_shared<const text_facts>(std::move(parsed.facts)),
-        parsed.has_time_constant);
+        parsed.has_time_constant,
+        is_kept);
     analysis_ptr found = made.get(has_time_constant, scan.hint_bypass);
     const std::size_t bytes = bytes_of(*found->facts);
     if (is_shape) self.shapes.insert(shape_hash, self.key, std::move(made), bytes);
     const bool is_shared = is_shape && bytes <= shared_facts_bytes_max;
-    if (is_shape || self.met_before(text_hash))
-        self.texts.insert(text_hash, text, found, is_shared ? 0 : bytes);
+    if (is_kept) self.texts.insert(text_hash, text, found, is_shared ? 0 : bytes);
     return found;
 }
 
@@ -142,7 +142,7 @@ analysis_ptr analyzer::unknown() {
         auto facts = std::make_shared<text_facts>();
         facts->statements.push_back(unknown_statement());
         return std::make_shared<const analysis>(
-            analysis{std::move(facts), false, false, next_id()});
+            analysis{std::move(facts), false, false, true, next_id()});
     }();
     return all_unknown;
 }

@@ -183,6 +183,9 @@ struct analysis {
     bool has_time_constant = false;
     /// What a leading comment /* postern:… */ says; "bypass" is the one known word.
     bool hint_bypass = false;
+    /// False: a text without a shape that has come for the first time. The next one gets another
+    /// analysis, so that nobody will look for what is derived from this one.
+    bool kept = true;
     /// Unique among all analyses that this process ever made; a cheap key for what is derived from
     /// it.
     std::uint64_t id = 0;

@@ -137,6 +137,29 @@ def test_a_storm_of_clients_that_come_and_go_leaves_nothing_behind(world):
         assert client.value("select 'after the storm'") == "after the storm"
 
 
+@pytest.mark.skipif(SANITIZED, reason="a sanitizer keeps what was freed")
+def test_texts_that_come_once_leave_nothing_behind():
+    """Neither their plans are kept nor what was prepared: hardly anybody asks with the same constants again."""
+    with World("CREATE TABLE t(a int)", settings={"cache": {"memory": "1MiB"}}) as own, own.client() as client:
+        kinds = [
+            lambda n: query(f"select {n}; select 'of two statements', {n}"),
+            lambda n: query(f"set my.number = 'number {n}'"),
+            lambda n: parse("", f"select 'prepared', {n}") + bind("", "") + execute() + sync()]
+
+        def ask(numbers):
+            for first in range(numbers.start, numbers.stop, 50):
+                for kind in kinds:
+                    client.raw(b"".join(kind(first + i) for i in range(50)))
+                    for _ in range(50):
+                        client.until("Z")
+                client.transcript.clear()
+
+        ask(range(1_000))
+        before = memory(own.postern)
+        ask(range(1_000, 12_000))
+        assert memory(own.postern) - before < 12
+
+
 # --- slow readers ---
 
 

@@ -130,6 +130,19 @@ TEST_CASE("a text of a known shape is remembered by itself when it comes again")
     CHECK(subject.statistics().parses == 1);
 }
 
+TEST_CASE("an analysis says whether it will be found again") {
+    analyzer subject;
+    CHECK(subject.analyze("SELECT a FROM t WHERE x = 1")->kept);
+    const std::string two = "INSERT INTO t VALUES (1); UPDATE t SET x = 1";
+    const analysis_ptr first = subject.analyze(two);
+    CHECK_FALSE(first->kept);
+    const analysis_ptr second = subject.analyze(two);
+    CHECK(second->kept);
+    CHECK(second->id != first->id);
+    CHECK(subject.analyze(two) == second);
+    CHECK(analyzer::unknown()->kept);
+}
+
 TEST_CASE("a time constant belongs to the text, not to the shape") {
     analyzer subject;
     CHECK_FALSE(subject.analyze("SELECT 1 FROM t WHERE d = '2020-01-01'")->has_time_constant);
