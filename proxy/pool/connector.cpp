@@ -308,6 +308,7 @@ private:
         server_->connected_at = now();
         server_->idle_since = server_->connected_at;
         server_->inbox.clear();
+        server_->link.report_changes_only();
         outcome.defaults = std::move(defaults_);
         outcome.made = std::move(server_);
         metrics::add(metrics::counter::server_connects);

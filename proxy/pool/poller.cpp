@@ -211,7 +211,8 @@ int poller::dispatch_reminded() {
     const auto count = all.size();
     for (std::size_t i = 0; i < count; ++i) {
         auto* target = std::exchange(all[i], nullptr);
-        if (target == nullptr || !target->has_more_ || (target->interest_ & EPOLLIN) == 0) continue;
+        if (target == nullptr || !target->has_more_) continue;
+        if ((target->interest_ & EPOLLIN) == 0 && !target->is_gone_) continue;
         target->handler_->on_readable();
     }
     all.erase(all.begin(), all.begin() + static_cast<std::ptrdiff_t>(count));
@@ -231,13 +232,14 @@ void poller::flush() {
 }
 
 void poller::dispatch_event(channel& target, std::uint32_t events) {
+    if (target.edges_) target.note_edge(events);
     if ((events & EPOLLOUT) == 0) return target.handler_->on_readable();
     if (target.reads_by_writing_) {
         target.needs_write_to_read(false);
         return target.handler_->on_readable();
     }
     // The handler may close the channel; a read event then is of no interest any more, and if it
-    // was not closed level triggering reports it again in the next round.
+    // was not closed it is told of again.
     target.handler_->on_writable();
 }
 
@@ -315,7 +317,7 @@ void channel::attach(poller& where) noexcept {
     POSTERN_ASSERT(core_ == nullptr);
     core_ = where.core_;
     epoll_event event{};
-    event.events = interest_ | (reads_by_writing_ ? EPOLLOUT : 0U);
+    event.events = events_wanted();
     event.data.ptr = this;
     epoll_ctl(core_->epoll, EPOLL_CTL_ADD, fd_, &event);
     if (has_more_) core_->remind(this);
@@ -370,6 +372,31 @@ void channel::flush_soon() {
     core_->gathering.push_back(this);
 }
 
+std::uint32_t channel::events_wanted() const noexcept {
+    std::uint32_t wanted = interest_ | (reads_by_writing_ ? EPOLLOUT : 0U);
+    if (edges_) wanted |= EPOLLET | ((interest_ & EPOLLIN) != 0 ? EPOLLRDHUP : 0U);
+    return wanted;
+}
+
+void channel::report_changes_only() noexcept {
+    if (std::exchange(edges_, true)) return;
+    register_interest();
+}
+
+/// Of what is told once: the end, which may come with bytes in front of it, and bytes to be read
+/// along with room to write.
+void channel::note_edge(std::uint32_t events) noexcept {
+    if ((events & (EPOLLHUP | EPOLLERR)) != 0) has_ended_ = is_gone_ = true;
+    if ((events & EPOLLRDHUP) != 0) has_ended_ = true;
+    if ((events & EPOLLOUT) != 0 && (events & EPOLLIN) != 0) tell_again();
+}
+
+/// on_readable is called once more, whether an event comes or not.
+void channel::tell_again() noexcept {
+    if (std::exchange(has_more_, true) || core_ == nullptr) return;
+    core_->remind(this);
+}
+
 void channel::update(std::uint32_t wanted) noexcept {
     if (wanted == interest_) return;
     interest_ = wanted;
@@ -379,7 +406,7 @@ void channel::update(std::uint32_t wanted) noexcept {
 void channel::register_interest() noexcept {
     if (core_ == nullptr || fd_ < 0) return;
     epoll_event event{};
-    event.events = interest_ | (reads_by_writing_ ? EPOLLOUT : 0U);
+    event.events = events_wanted();
     event.data.ptr = this;
     epoll_ctl(core_->epoll, EPOLL_CTL_MOD, fd_, &event);
 }
@@ -404,7 +431,13 @@ channel::io_result channel::receive(char* into, std::size_t size) noexcept {
     if (fd_ < 0) return {io_state::closed};
     if (tls_) return receive_secured(into, size);
     const ssize_t count = ::recv(fd_, into, size, MSG_DONTWAIT);
-    if (count > 0) return {io_state::done, static_cast<std::size_t>(count)};
+    has_more_ = false;
+    if (count > 0) {
+        const auto received = static_cast<std::size_t>(count);
+        // Less than was asked for is all that there was.
+        if (edges_ && (received == size || has_ended_)) tell_again();
+        return {io_state::done, received};
+    }
     if (count < 0 && (errno == EAGAIN || errno == EINTR)) {
         return {io_state::would_block};
     }

@@ -113,7 +113,8 @@ private:
         std::array<epoll_event, events_per_round> events{};
         int ready = 0;
         int done = 0;
-        /// Channels whose TLS may hold bytes that were received already: no event tells of them.
+        /// Channels that may have more to be received, of which no event tells: in their TLS, or
+        /// because they were told of it already.
         std::vector<channel*> reminded;
         /// Those that have gathered something to be sent.
         std::vector<channel*> gathering;
@@ -228,6 +229,11 @@ public:
         at_rest_ = at_rest;
     }
 
+    /// From now on an event tells of what has come since the last one, and not of what is still
+    /// there, for which the kernel looks at the socket once more after each. Whoever is told need
+    /// not receive more than once nevertheless: what is left is told of again.
+    void report_changes_only() noexcept;
+
     /// Ends events on this thread; attach() continues them on another. In between no thread polls
     /// it.
     void detach() noexcept;
@@ -245,6 +251,9 @@ public:
 private:
     friend class poller;
     void update(std::uint32_t wanted) noexcept;
+    std::uint32_t events_wanted() const noexcept;
+    void note_edge(std::uint32_t events) noexcept;
+    void tell_again() noexcept;
     void register_interest() noexcept;
     io_result receive_secured(char* into, std::size_t size) noexcept;
     io_result send_secured(std::string_view bytes) noexcept;
@@ -257,7 +266,10 @@ private:
     std::unique_ptr<auth::tls_stream> tls_;
     bool at_rest_ = false;
     bool flushes_soon_ = false;
-    bool has_more_ = false;          // received by TLS, but not by us
+    bool has_more_ = false;   // to be received, without an event that would tell
+    bool edges_ = false;      // see report_changes_only()
+    bool has_ended_ = false;  // as an event told: what is left can be received without one
+    bool is_gone_ = false;    // in both directions: that is told even if nobody wants to read
     bool reads_by_writing_ = false;  // TLS has to send before it can go on receiving
 };
 

@@ -602,6 +602,7 @@ void session::send_welcome(const pool::reported_parameters& parameters) {
     wire::write_backend_key_data(out, cancel_key_, cancel_secret_);
     wire::write_ready_for_query(out, wire::transaction_status::idle);
     active_at_ = postern::now();
+    client_.report_changes_only();
     send_to_client(out);
 }
 
