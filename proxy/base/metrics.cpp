@@ -32,12 +32,17 @@ registry& all() {
     return *instance;
 }
 
+[[gnu::cold, gnu::noinline]] block* begin_mine() {
+    auto& shared = all();
+    const std::scoped_lock lock{shared.mutex};
+    return shared.blocks.emplace_back(std::make_unique<block>()).get();
+}
+
 block& mine() {
-    thread_local block* own = [] {
-        auto& shared = all();
-        const std::scoped_lock lock{shared.mutex};
-        return shared.blocks.emplace_back(std::make_unique<block>()).get();
-    }();
+    // Begun by hand: a guarded initialisation would be asked for at every count.
+    static constinit thread_local block* own = nullptr;
+    if (own == nullptr) [[unlikely]]
+        own = begin_mine();
     return *own;
 }
 

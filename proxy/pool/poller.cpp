@@ -191,6 +191,7 @@ bool poller::host(int timeout_ms) {
                                           : std::chrono::milliseconds{timeout_ms};
         io_.run_one_for(limit);
     }
+    core_->round_began_at = now();
     const bool was_idle = io_.poll() == 0 && left == events_between_looks;
     return !was_idle;
 }
@@ -246,6 +247,7 @@ void poller::dispatch_event(channel& target, std::uint32_t events) {
 int poller::dispatch_round(int timeout_ms) {
     auto& round = *core_;
     const int seen = epoll_wait(round.epoll, round.events.data(), events_per_round, timeout_ms);
+    round.round_began_at = now();
     round.ready = seen;
     round.done = 0;
     // An idle server's end is heard before anyone of the same round could be lent it.

@@ -71,6 +71,10 @@ public:
     /// the loop goes first.
     void post(std::function<void()> task);
 
+    /// When the events, tasks or timers came that are being handled now: no later than now(), and
+    /// without asking the clock once more.
+    monotonic_ns round_began_at() const noexcept { return core_->round_began_at; }
+
     /// For guests: what is begun there is waited for as long as a `guest` exists.
     boost::asio::io_context& io() noexcept { return io_; }
 
@@ -119,6 +123,7 @@ private:
         /// Those that have gathered something to be sent.
         std::vector<channel*> gathering;
         bool dispatching = false;
+        monotonic_ns round_began_at = now();
         bool closed = false;  // its poller is gone
         int guests = 0;
         std::set<std::pair<monotonic_ns, timer*>> timers;  // by when they are due

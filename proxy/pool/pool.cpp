@@ -391,7 +391,7 @@ void pool::hand_over(std::size_t thread, server_ptr returned, waiter to) {
 
 void pool::give_back(std::size_t thread, server_ptr returned) {
     POSTERN_ASSERT(returned->inbox.empty() && returned->outbox.empty());
-    if (!wanted_back(*returned) || returned->worn == nullptr) {
+    if (!is_wanted(*returned, pollers_[thread]->round_began_at()) || returned->worn == nullptr) {
         returned.reset();
         return lost();
     }
@@ -413,7 +413,7 @@ void pool::give_back(std::size_t thread, server_ptr returned) {
 
 void pool::put_on_shelf(std::size_t thread, server_ptr returned) {
     auto& shelf = *shelves_[thread];
-    returned->idle_since = now();
+    returned->idle_since = pollers_[thread]->round_began_at();
     shelf.servers.push_back(std::move(returned));
     shelf.count.store(shelf.servers.size());
 }

@@ -359,7 +359,7 @@ reason session::why_not_cached(const execution& one, transaction_place place, bo
 
 /// A parameter in text form goes through its type's input function: 'now' is as good as now().
 bool session::parameters_are_constant(const execution& one) const {
-    if (wire::read_bind(one.bind->body, front_.bind) != wire::errc::ok) return false;
+    if (read_bind(*one.bind) != wire::errc::ok) return false;
     for (std::size_t i = 0; i < front_.bind.values.size(); ++i) {
         const auto& formats = front_.bind.parameter_formats;
         const auto format = formats.empty() ? 0 : formats.size() == 1 ? formats[0] : formats[i];
@@ -554,7 +554,7 @@ void session::render_message(const wire::message& message, std::size_t& next, st
         }
         return wire::write_close_complete(out);
     case 'S':
-        if (place_ == transaction_place::none) portals_.clear();
+        if (place_ == transaction_place::none) forget_portals();
         return wire::write_ready_for_query(out, status_byte());
     default: return;
     }
@@ -601,8 +601,7 @@ void session::render_statement_description(const prepared_statement& statement, 
 }
 
 std::int16_t session::result_format(const execution& one, std::size_t column) const {
-    if (one.bind == nullptr || wire::read_bind(one.bind->body, front_.bind) != wire::errc::ok)
-        return 0;
+    if (one.bind == nullptr || read_bind(*one.bind) != wire::errc::ok) return 0;
     const auto& formats = front_.bind.result_formats;
     if (formats.empty()) return 0;
     return formats.size() == 1       ? formats[0]
@@ -680,7 +679,7 @@ void session::perform_locally(const execution& one) {
     }
     place_ = transaction_place::none;
     held_begin_.clear();
-    portals_.clear();
+    forget_portals();
     isolation_ended_ = true;
 }
 

@@ -75,6 +75,7 @@ void session::on_console_message(const wire::message& message) {
         wire::write_parse_complete(out);
         break;
     case 'B':
+        front_.bind_of = nullptr;
         if (wire::read_bind(message.body, front_.bind) != wire::errc::ok) {
             return protocol_violation("malformed Bind message");
         }

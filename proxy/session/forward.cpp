@@ -183,14 +183,11 @@ session::step session::forward() {
 }
 
 void running_request::clear() {
-    running_request fresh;
-    fresh.executions.swap(executions);
-    fresh.fills.swap(fills);
-    fresh.endings.swap(endings);
-    fresh.executions.clear();
-    fresh.fills.clear();
-    fresh.endings.clear();
-    *this = std::move(fresh);
+    executions.clear();
+    fills.clear();
+    endings.clear();
+    if (fence.raised()) fence = {};
+    static_cast<running_marks&>(*this) = {};
 }
 
 void session::start_running() {
@@ -235,7 +232,7 @@ void session::begin_running() {
 
 void session::note_executions() {
     for (auto& one : front_.executions) {
-        running_->executions.push_back({one.plan, std::move(one.settings), one.why});
+        running_->executions.push_back({std::move(one.plan), std::move(one.settings), one.why});
     }
 }
 
@@ -468,7 +465,7 @@ void session::compose_query_naming(
 void session::compose_deallocated(const prepared_statement& statement, std::string& out) {
     const auto* name = deallocates(statement);
     if (name == nullptr || place_ == transaction_place::failed) return;
-    const auto found = find_statement(*name);
+    const auto& found = find_statement(*name);
     if (found == nullptr) return;
     wire::write_close(out, 'S', *name);
     expect(kind::close, fate::swallow);
@@ -520,7 +517,7 @@ void session::compose_message(
 
 void session::compose_parse(const wire::message& message, std::string& out) {
     const int index = static_cast<int>(namings_visible_);
-    const auto before = find_statement(namings_[namings_visible_].name);
+    const auto& before = find_statement(namings_[namings_visible_].name);
     const auto& named = namings_[namings_visible_++];
     const auto& statement = *named.statement;
     const auto& key = server_key(statement);
@@ -596,8 +593,8 @@ void session::forget_unnamed(std::string& out) {
 
 void session::compose_bind(const wire::message& message, std::string& out) {
     front_.composed_bind = &message;
-    (void)wire::read_bind(message.body, front_.bind);
-    const auto statement = find_statement(front_.bind.statement);
+    static_cast<void>(read_bind(message));
+    const auto& statement = find_statement(front_.bind.statement);
     // The identity stands before the values are bound: planning may already look at policies, and
     // a portal may be run by a later request.
     if (statement != nullptr && may_want_identity() && wants_identity(*plan_of(*statement))) {
@@ -644,7 +641,7 @@ void session::compose_describe(
         expect(kind::describe_portal, fate::forward, fill);
         return;
     }
-    const auto statement = find_statement(front_.target.name);
+    const auto& statement = find_statement(front_.target.name);
     if (front_.target.name.empty()) {
         if (statement == nullptr) forget_unnamed(out);
         if (statement != nullptr && server_->unnamed != server_key(*statement)) {
@@ -718,7 +715,6 @@ void session::send_to_server(std::string_view bytes) {
 }
 
 void session::on_server_writable() {
-    const auto keep_alive = shared_from_this();
     if (!server_) return;
     const bool was_full = server_->link.wants_write();
     flush_server();

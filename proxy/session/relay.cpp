@@ -34,7 +34,6 @@ bool is_data(char tag) {
 }  // namespace
 
 void session::on_server_readable() {
-    const auto keep_alive = shared_from_this();
     if (!server_) return;
     auto& scratch = worker_.scratch;
     const auto got = server_->link.receive(scratch.data(), scratch.size());
@@ -90,7 +89,7 @@ std::size_t session::relay(std::string_view bytes, bool& in_step) {
         if (how == passage::forward) pass(whole.data(), whole.size());
         at += size;
         // What was never sent is answered as soon as its turn has come.
-        emit_local_answers();
+        if (is_local_answer_due()) emit_local_answers();
     }
     flush_run();
     return at;
@@ -163,7 +162,7 @@ session::passage session::on_server_message(
         return passage::forward;
     }
     if (tag == 'A') return passage::forward;
-    emit_local_answers();
+    if (is_local_answer_due()) emit_local_answers();
     if (tag == 'E') return on_error(body);
     if (expected_head_ >= expected_.size()) return passage::broken;
     if (tag == 'Z') return on_ready(body);
@@ -489,9 +488,14 @@ void session::complete_head() {
     }
 }
 
-/// ParseComplete and CloseComplete of what never went to the server, when their turn has come.
+/// Whether what is to be answered next has never gone to the server.
+bool session::is_local_answer_due() const noexcept {
+    return expected_head_ < expected_.size() && expected_[expected_head_].how == fate::local;
+}
+
+/// ParseComplete and CloseComplete of it.
 void session::emit_local_answers() {
-    while (expected_head_ < expected_.size() && expected_[expected_head_].how == fate::local) {
+    while (is_local_answer_due()) {
         std::string out;
         if (expected_[expected_head_].what == kind::parse) {
             wire::write_parse_complete(out);
@@ -566,7 +570,7 @@ void session::settle(wire::transaction_status status) {
         local_settings_ = local_shape_ = false;
         private_context_ = nullptr;
         identity_injected_ = identity_was_sent_ = false;
-        portals_.clear();
+        forget_portals();
         place_ = transaction_place::none;
     } else {
         if (!context_.in_transaction()) context_.begin(server_->worn);
@@ -846,7 +850,7 @@ void session::apply_discard(std::string_view tag) {
     pins_.reset();
     ran_blind_.clear();
     pinned_names_.clear();
-    portals_.clear();
+    forget_portals();
     auto& values = context_.change();
     values.settings = startup_settings_;
     values.identity = values.identity_local = pool::no_settings();

@@ -148,7 +148,8 @@ bool session::is_too_large(char tag, std::size_t size) {
 }
 
 session::step session::handle_query(const wire::message& message) {
-    if (pending_.started_at == 0) active_at_ = pending_.started_at = postern::now();
+    if (pending_.started_at == 0)
+        active_at_ = pending_.started_at = worker_.events.round_began_at();
     front_.batch.messages.clear();
     front_.batch.messages.push_back(message);
     front_.batch.size = message.whole.size();
@@ -244,7 +245,8 @@ bool session::collect_batch(std::string_view bytes) {
 }
 
 session::step session::handle_batch() {
-    if (pending_.started_at == 0) active_at_ = pending_.started_at = postern::now();
+    if (pending_.started_at == 0)
+        active_at_ = pending_.started_at = worker_.events.round_began_at();
     front_.is_query = false;
     front_.query_text = {};
     refresh_plan_context();
@@ -288,8 +290,9 @@ bool session::classify() {
     front_.executions.clear();
     namings_.clear();
     namings_visible_ = 0;
-    front_.bound = nullptr;
+    front_.bound = false;
     front_.bound_by = nullptr;
+    front_.bind_of = nullptr;
     front_.binds.clear();
     reading_ = open_batch_ ? open_batch_->reads : reading::plain;
     front_.local = front_.batch.end == 'S';
@@ -326,6 +329,19 @@ const std::string* session::deallocates(const prepared_statement& statement) {
     return one ? &only.object_name : nullptr;
 }
 
+/// The fields of a Bind of this request, into front_.bind.
+wire::errc session::read_bind(const wire::message& message) const {
+    if (front_.bind_of == &message) return wire::errc::ok;
+    const auto error = wire::read_bind(message.body, front_.bind);
+    front_.bind_of = error == wire::errc::ok ? &message : nullptr;
+    return error;
+}
+
+void session::forget_portals() {
+    unnamed_portal_ = nullptr;
+    portals_.clear();
+}
+
 bool session::classify_message(const wire::message& message) {
     auto& error = front_.batch.error;
     switch (message.tag) {
@@ -346,36 +362,8 @@ bool session::classify_message(const wire::message& message) {
         namings_visible_ = namings_.size();
         return true;
     }
-    case 'B': {
-        error = wire::read_bind(message.body, front_.bind);
-        if (error == wire::errc::bad_count) {
-            front_.local = false;  // PostgreSQL says in its own words what does not fit
-        } else if (error != wire::errc::ok) {
-            return false;
-        }
-        auto statement = find_statement(front_.bind.statement);
-        if (statement == nullptr || !front_.bind.portal.empty()) front_.local = false;
-        portals_.insert_or_assign(std::string{front_.bind.portal}, statement);
-        if (front_.bind.portal.empty()) {
-            front_.bound = std::move(statement);
-            front_.bound_by = &message;
-        } else {
-            front_.binds.insert_or_assign(std::string{front_.bind.portal}, &message);
-        }
-        return true;
-    }
-    case 'D': {
-        if ((error = wire::read_target(message.body, front_.target)) != wire::errc::ok)
-            return false;
-        if (front_.target.kind == 'S' || !front_.target.name.empty() || front_.bound == nullptr) {
-            const auto statement = front_.target.kind == 'S' ? find_statement(front_.target.name)
-                                                             : nullptr;
-            // BEGIN and its like have neither parameters nor rows, and what we show is known: those
-            // can be described here.
-            if (statement == nullptr || !is_describable(*statement)) front_.local = false;
-        }
-        return true;
-    }
+    case 'B': return classify_bind(message);
+    case 'D': return classify_describe(message);
     case 'E':
         error = wire::read_execute(message.body, front_.execute);
         return error == wire::errc::ok && classify_execute(front_.execute);
@@ -388,13 +376,52 @@ bool session::classify_message(const wire::message& message) {
             namings_visible_ = namings_.size();
         } else {
             front_.local &= front_.target.name.empty();
-            portals_.erase(std::string{front_.target.name});
+            if (front_.target.name.empty()) {
+                unnamed_portal_ = nullptr;
+            } else {
+                portals_.erase(std::string{front_.target.name});
+            }
         }
         return true;
     default:
         error = message.body.empty() ? wire::errc::ok : wire::errc::trailing_bytes;
         return message.body.empty();
     }
+}
+
+bool session::classify_bind(const wire::message& message) {
+    auto& error = front_.batch.error;
+    error = read_bind(message);
+    if (error == wire::errc::bad_count) {
+        front_.local = false;  // PostgreSQL says in its own words what does not fit
+    } else if (error != wire::errc::ok) {
+        return false;
+    }
+    const auto& statement = find_statement(front_.bind.statement);
+    if (statement == nullptr || !front_.bind.portal.empty()) front_.local = false;
+    if (front_.bind.portal.empty()) {
+        unnamed_portal_ = statement;
+        front_.bound = statement != nullptr;
+        front_.bound_by = &message;
+    } else {
+        portals_.insert_or_assign(std::string{front_.bind.portal}, statement);
+        front_.binds.insert_or_assign(std::string{front_.bind.portal}, &message);
+    }
+    return true;
+}
+
+bool session::classify_describe(const wire::message& message) {
+    front_.batch.error = wire::read_target(message.body, front_.target);
+    if (front_.batch.error != wire::errc::ok) return false;
+    if (front_.target.kind == 'P') {
+        front_.local &= front_.target.name.empty() && front_.bound;
+        return true;
+    }
+    // BEGIN and its like have neither parameters nor rows, and what we show is known: those can be
+    // described here.
+    const auto& statement = find_statement(front_.target.name);
+    front_.local &= statement != nullptr && is_describable(*statement);
+    return true;
 }
 
 bool session::is_describable(const prepared_statement& statement) const {
@@ -414,8 +441,11 @@ const wire::message* session::bind_of(std::string_view portal) const {
 
 bool session::classify_execute(const wire::execute_message& execute) {
     execution one;
-    const auto portal = portals_.find(execute.portal);
-    if (portal != portals_.end()) one.statement = portal->second;
+    if (execute.portal.empty()) {
+        one.statement = unnamed_portal_;
+    } else if (const auto portal = portals_.find(execute.portal); portal != portals_.end()) {
+        one.statement = portal->second;
+    }
     if (one.statement != nullptr) {
         one.plan = plan_of(*one.statement);
         one.obscure = one.statement->obscure || !strings_conform_;
@@ -424,7 +454,7 @@ bool session::classify_execute(const wire::execute_message& execute) {
         one.plan = plan_of(sql::analyzer::unknown(), "a portal that is not known");
         front_.local = false;
     }
-    one.whole_answer = execute.portal.empty() && execute.rows_max == 0 && front_.bound != nullptr;
+    one.whole_answer = execute.portal.empty() && execute.rows_max == 0 && front_.bound;
     one.bind = execute.portal.empty() ? front_.bound_by : nullptr;
     // A second Execute of the same portal goes on where the first ended: with no rows.
     for (const auto& earlier : front_.executions) {
@@ -451,13 +481,14 @@ std::uint64_t session::catalog_epoch() const noexcept {
 }
 
 /// By what the request itself names first, then by what the session has.
-prepared_ptr session::find_statement(std::string_view name) const {
+const prepared_ptr& session::find_statement(std::string_view name) const {
+    static const prepared_ptr none;
     for (auto i = namings_visible_; i > 0; --i) {
         if (namings_[i - 1].name == name) return namings_[i - 1].statement;
     }
     if (name.empty()) return unnamed_;
     const auto found = statements_.find(name);
-    return found == statements_.end() ? nullptr : found->second;
+    return found == statements_.end() ? none : found->second;
 }
 
 plan_ptr session::plan_of(const sql::analysis_ptr& analysis, std::string_view text) {
@@ -589,8 +620,7 @@ void session::fill_in_settings(execution& one, const wire::message* bound) {
     for (const auto& statement : facts.statements) {
         for (auto change : statement.settings) {
             if (change.name_parameter != 0 || change.value_parameter != 0) {
-                if (bound == nullptr ||
-                    wire::read_bind(bound->body, front_.bind) != wire::errc::ok) {
+                if (bound == nullptr || read_bind(*bound) != wire::errc::ok) {
                     // Bound by an earlier request, whose values are gone.
                     one.hides_identity = change.name_parameter != 0 ||
                                          identity::is_variable(settings_->identity, change.name);

@@ -82,7 +82,6 @@ session::~session() {
 }
 
 void session::on_client_readable() {
-    const auto keep_alive = shared_from_this();
     if (!std::exchange(looked_for_tls_, true)) look_for_direct_tls();
     auto& scratch = worker_.scratch;
     const auto got = client_.receive(scratch.data(), scratch.size());
@@ -230,14 +229,12 @@ void session::flush_client() {
 }
 
 void session::on_client_flush() {
-    const auto keep_alive = shared_from_this();
     flush_client();
     if (phase_ != phase::closing || delivers_cancel_) return;
     if (out_.empty() && !server_ && !client_gone_) destroy();
 }
 
 void session::on_client_writable() {
-    const auto keep_alive = shared_from_this();
     const auto sent = client_.send(out_);
     if (sent.state == pool::channel::io_state::closed) return client_vanished();
     if (sent.state == pool::channel::io_state::done) out_.erase(0, sent.count);

@@ -131,27 +131,17 @@ enum class reading : std::uint8_t {
 /// How a transaction, or the part of it behind a savepoint, has ended.
 enum class transaction_end : std::uint8_t { committed, rolled_back };
 
-/// What runs on the server now.
-struct running_request {
+/// What is noted of a running request that owns no memory.
+struct running_marks {
     monotonic_ns started_at = 0;
     monotonic_ns sent_at = 0;       ///< about when it reached PostgreSQL: waiting does not count
     monotonic_ns cancelled_at = 0;  ///< by its query_timeout; 0: not
-    /// What ran, with its settings and why it came here; without views into the request's bytes.
-    struct ran {
-        plan_ptr plan;
-        std::vector<sql::setting_change> settings;
-        reason why = reason::none;
-    };
-    std::vector<ran> executions;
-    std::vector<fill> fills;
-    coherence::fence fence;
     monotonic_ns fenced_at = 0;
     bool from_idle = false;  ///< no transaction was open when it was sent
     bool saw_error = false;
     /// Executions that have begun to run; the others of a failed request have done nothing.
     std::size_t begun = 0;
-    bool saw_rollback = false;             ///< of a whole transaction
-    std::vector<transaction_end> endings;  ///< as CommandComplete told them, in order
+    bool saw_rollback = false;  ///< of a whole transaction
     std::size_t endings_used = 0;
     bool saw_fatal = false;
     bool controls_transaction = false;
@@ -163,6 +153,20 @@ struct running_request {
     /// Executions that have been counted; those behind it came with a later piece of the batch.
     std::size_t noted = 0;
     bool is_query = false;
+};
+
+/// What runs on the server now.
+struct running_request : running_marks {
+    /// What ran, with its settings and why it came here; without views into the request's bytes.
+    struct ran {
+        plan_ptr plan;
+        std::vector<sql::setting_change> settings;
+        reason why = reason::none;
+    };
+    std::vector<ran> executions;
+    std::vector<fill> fills;
+    coherence::fence fence;
+    std::vector<transaction_end> endings;  ///< as CommandComplete told them, in order
 
     /// As new, but for the memory.
     void clear();
@@ -188,7 +192,7 @@ struct front_request {
     bool is_query = false;
     bool local = true;  ///< nothing in it speaks against answering it here
     std::vector<execution> executions;
-    prepared_ptr bound;  ///< what the unnamed portal is bound to within the request
+    bool bound = false;  ///< the unnamed portal within the request, to a statement that is known
     const wire::message* bound_by = nullptr;
     std::unordered_map<std::string, const wire::message*> binds;  ///< of named portals
     const wire::message* composed_bind = nullptr;                 ///< the last one sent
@@ -196,6 +200,7 @@ struct front_request {
     // The readers' memory.
     wire::parse_message parse;
     wire::bind_message bind;
+    const wire::message* bind_of = nullptr;  ///< whose fields `bind` has; null: nobody's
     wire::execute_message execute;
     wire::target_message target;
     /// Requests that have run, for those to come.
@@ -371,11 +376,16 @@ private:
     const wire::message* bind_of(std::string_view portal) const;
     bool classify_execute(const wire::execute_message& execute);
     bool classify_message(const wire::message& message);
+    bool classify_bind(const wire::message& message);
+    bool classify_describe(const wire::message& message);
+    wire::errc read_bind(const wire::message& message) const;
+    void forget_portals();
     bool is_prepared_by_sql(std::string_view name) const;
     static const std::string* deallocates(const prepared_statement& statement);
     plan_ptr plan_of(const sql::analysis_ptr& analysis, std::string_view text);
     plan_ptr plan_of(const prepared_statement& statement);
-    prepared_ptr find_statement(std::string_view name) const;
+    /// Null when there is none. Valid until a statement is named or forgotten.
+    const prepared_ptr& find_statement(std::string_view name) const;
     std::uint64_t catalog_epoch() const noexcept;
     void refresh_plan_context();
     bool starts_readable() const;
@@ -511,6 +521,7 @@ private:
         const wire::error_fields& fields,
         std::string_view meant,
         std::string& out);
+    bool is_local_answer_due() const noexcept;
     void emit_local_answers();
     void complete_head();
     void revert_context();
@@ -616,6 +627,7 @@ private:
     context context_;
     std::unordered_map<std::string, prepared_ptr, string_hasher, std::equal_to<>> statements_;
     prepared_ptr unnamed_;
+    prepared_ptr unnamed_portal_;  // the statement that it runs
     std::unordered_map<std::string, prepared_ptr, string_hasher, std::equal_to<>> portals_;
     identity::claims_ptr claims_;
     plan_context_ptr plan_context_;

@@ -72,6 +72,7 @@ worker::worker(shared_state& everything, std::size_t own_number)
 }
 
 worker::~worker() {
+    removed_.clear();
     sessions_.clear();
 }
 
@@ -214,7 +215,11 @@ void worker::add(const std::shared_ptr<session>& fresh) {
 }
 
 void worker::remove(std::uint64_t id) {
-    sessions_.erase(id);
+    const auto gone = sessions_.find(id);
+    if (gone == sessions_.end()) return;
+    if (removed_.empty()) events.post([this] { removed_.clear(); });
+    removed_.push_back(std::move(gone->second));
+    sessions_.erase(gone);
 }
 
 session* worker::find(std::uint64_t id) const {

@@ -160,6 +160,8 @@ public:
 
     void adopt(int client_fd, std::string address);  ///< on this thread
     void add(const std::shared_ptr<session>& fresh);
+    /// Not found any more from now on, and destroyed when no handler of this round can be one of
+    /// its own.
     void remove(std::uint64_t id);
     session* find(std::uint64_t id) const;
     std::vector<client_row> clients() const;
@@ -206,6 +208,7 @@ private:
     prepared_map prepared_;
     std::size_t prepared_bytes_ = 0;  // of its materials
     std::unordered_map<std::uint64_t, std::shared_ptr<session>> sessions_;
+    std::vector<std::shared_ptr<session>> removed_;  // destroyed at the next turn of the loop
 };
 
 /// Cancels what the client with this key runs; false: no client of this process has it. `done` is
