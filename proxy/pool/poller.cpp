@@ -261,6 +261,7 @@ int poller::dispatch_round(int timeout_ms) {
         auto* target = static_cast<channel*>(event.data.ptr);
         if (target == nullptr || !target->at_rest_) continue;
         event.data.ptr = nullptr;
+        if (target->edges_) target->note_edge(event.events);
         target->handler_->on_readable();
     }
     while (round.done < round.ready) {
@@ -385,9 +386,10 @@ void channel::report_changes_only() noexcept {
     register_interest();
 }
 
-/// Of what is told once: the end, which may come with bytes in front of it, and bytes to be read
-/// along with room to write.
+/// Of what is told once: the end, which may come with bytes in front of it; bytes to be read along
+/// with room to write; and whatever the one who is told does not receive.
 void channel::note_edge(std::uint32_t events) noexcept {
+    if ((events & ~std::uint32_t{EPOLLOUT}) != 0) has_more_ = true;
     if ((events & (EPOLLHUP | EPOLLERR)) != 0) has_ended_ = is_gone_ = true;
     if ((events & EPOLLRDHUP) != 0) has_ended_ = true;
     if ((events & EPOLLOUT) != 0 && (events & EPOLLIN) != 0) tell_again();
@@ -395,8 +397,15 @@ void channel::note_edge(std::uint32_t events) noexcept {
 
 /// on_readable is called once more, whether an event comes or not.
 void channel::tell_again() noexcept {
-    if (std::exchange(has_more_, true) || core_ == nullptr) return;
-    core_->remind(this);
+    has_more_ = true;
+    if (core_ != nullptr) core_->remind(this);
+}
+
+void channel::set_handler(socket_handler& handler, bool at_rest) noexcept {
+    handler_ = &handler;
+    at_rest_ = at_rest;
+    // The one before may not have taken it: while a server is handed over nobody reads from it.
+    if (has_more_) tell_again();
 }
 
 void channel::update(std::uint32_t wanted) noexcept {

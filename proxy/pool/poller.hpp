@@ -229,10 +229,7 @@ public:
 
     /// `at_rest`: nothing is expected of the peer; whatever it says is handled before all else that
     /// has become ready along with it.
-    void set_handler(socket_handler& handler, bool at_rest = false) noexcept {
-        handler_ = &handler;
-        at_rest_ = at_rest;
-    }
+    void set_handler(socket_handler& handler, bool at_rest = false) noexcept;
 
     /// From now on an event tells of what has come since the last one, and not of what is still
     /// there, for which the kernel looks at the socket once more after each. Whoever is told need

@@ -217,7 +217,10 @@ void worker::add(const std::shared_ptr<session>& fresh) {
 void worker::remove(std::uint64_t id) {
     const auto gone = sessions_.find(id);
     if (gone == sessions_.end()) return;
-    if (removed_.empty()) events.post([this] { removed_.clear(); });
+    if (removed_.empty()) {
+        // Whoever goes may make others go.
+        events.post([this] { const auto all = std::exchange(removed_, {}); });
+    }
     removed_.push_back(std::move(gone->second));
     sessions_.erase(gone);
 }

@@ -153,7 +153,9 @@ class Person(threading.Thread):
         try:
             do()
         except (TimeoutError, socket.timeout):
-            raise Wrong(f"client {self.number}: no answer within {ANSWER_TIMEOUT} s, doing {self.doing}") from None
+            ours = self.client.socket.getsockname()[1]
+            raise Wrong(f"client {self.number}, port {ours}: no answer within {ANSWER_TIMEOUT} s, doing {self.doing}"
+                        f"\n{self.run_of.state()}") from None
         except (Closed, OSError) as error:
             raise Lost(str(error)) from None
 
@@ -531,6 +533,16 @@ class Run:
         text = pathlib.Path(f"/proc/{pid}/status").read_text()
         return {"descriptors": len(os.listdir(f"/proc/{pid}/fd")),
                 "memory": int(re.search(r"VmRSS:\s+(\d+)", text)[1]) << 10}
+
+    def state(self):
+        """What Postern says of itself, for who asks why somebody waits."""
+        try:
+            with Client(self.postern.address, database="postern") as console:
+                return "\n".join(
+                    f"{what}\n" + "\n".join(" ".join(map(str, row)) for row in console.rows(f"show {what}"))
+                    for what in ("clients", "servers", "pools"))
+        except (OSError, Closed, Refused) as error:
+            return f"its console does not answer: {error}"
 
     def check_resources(self, before):
         """Everybody can work, and nothing is left over."""

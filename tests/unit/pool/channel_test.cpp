@@ -219,6 +219,28 @@ TEST_SUITE("pool/channel") {
         CHECK(one.handler.ended);
     }
 
+    TEST_CASE("what one handler was told of and did not take the next one is told of") {
+        struct idle final : socket_handler {
+            void on_readable() override { ++told; }
+            void on_writable() override {}
+            int told = 0;
+        };
+        for (const bool at_rest : {false, true}) {
+            CAPTURE(at_rest);
+            changing one;
+            idle before;
+            one.link->set_handler(before, at_rest);
+            one.say("bytes and the end");
+            one.hang_up();
+            one.run();
+            CHECK(before.told > 0);
+            one.link->set_handler(one.handler);
+            one.run();
+            CHECK(one.handler.heard == "bytes and the end");
+            CHECK(one.handler.ended);
+        }
+    }
+
     TEST_CASE("bytes that come together with room to write are told of as well") {
         changing one;
         one.handler.goes_on_writing = true;
