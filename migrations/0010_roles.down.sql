@@ -41,7 +41,8 @@ BEGIN
 END
 $$;
 
--- CASCADE: the functions of policies/ are in it.
+-- CASCADE: the functions of policies/ are in it, and the views of policies/rollout stand on them.
+DROP SCHEMA IF EXISTS postern_shadow CASCADE;
 DROP SCHEMA postern CASCADE;
 
 DO $$
