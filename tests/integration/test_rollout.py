@@ -1,11 +1,15 @@
-"""Row-level security is tried before it is enabled, by views of what it will leave."""
+"""Row-level security is tried before it is enabled, by views of what it will leave, and bridged while the application changes its login."""
 
 import contextlib
+import json
 import random
+import subprocess
+import threading
 
 import psycopg2
 import pytest
 from harness import tracker
+from harness.servers import postern_program
 from harness.waiting import eventually
 
 pytestmark = pytest.mark.needs_postern
@@ -32,6 +36,7 @@ def off(world):
     run_script(world.pg, "rollback/kill_switch")
     yield world
     run_script(world.pg, "rollout/shadow_off")
+    run_script(world.pg, "rollout/bridge_off", role="tracker_legacy")
     enable_all(world)
 
 
@@ -61,6 +66,11 @@ def in_order(world):
 def enable_all(world):
     for table in in_order(world):
         run_script(world.pg, "rollback/table_on", table=table)
+
+
+def bridges(world):
+    return {(table, role) for table, roles in world.run(
+        "SELECT tablename, roles::text[] FROM pg_policies WHERE policyname = 'postern_bridge'") for role in roles}
 
 
 def connect(address, role, password):
@@ -244,3 +254,131 @@ def test_shadow_on_refuses_what_it_can_not_tell(off):
     refused(off.pg, "rollout/shadow_off", "cannot drop schema postern_shadow")
     refused(off.pg, "rollout/shadow_on", "cannot drop schema postern_shadow")
     off.run("DROP TABLE postern_shadow.own")
+
+
+# The bridge
+
+
+def test_a_bridge_is_for_one_table_or_all_and_for_several_roles(off):
+    off.run("CREATE ROLE second_legacy")
+    before = tracker.dump(off.pg, "tracker", "-s")
+    try:
+        run_script(off.pg, "rollout/bridge_on", role="tracker_legacy", table="issues")
+        assert bridges(off) == {("issues", "tracker_legacy")}
+        run_script(off.pg, "rollout/bridge_on", role="second_legacy")
+        run_script(off.pg, "rollout/bridge_on", role="second_legacy")
+        assert bridges(off) == {("issues", "tracker_legacy")} | {(table, "second_legacy") for table in tracker.TABLES}
+        run_script(off.pg, "rollout/bridge_off", role="second_legacy", table="users")
+        run_script(off.pg, "rollout/bridge_off", role="tracker_legacy")
+        assert bridges(off) == {(table, "second_legacy") for table in tracker.TABLES if table != "users"}
+        run_script(off.pg, "rollout/bridge_off", role="second_legacy")
+        run_script(off.pg, "rollout/bridge_off", role="second_legacy")
+        assert tracker.dump(off.pg, "tracker", "-s") == before
+    finally:
+        off.run("DROP ROLE second_legacy")
+
+
+def test_a_bridge_that_opens_the_application_or_leads_nowhere_is_refused(off):
+    off.run("CREATE ROLE app_group; GRANT app_group TO tracker_app; CREATE ROLE app_member; GRANT tracker_app TO app_member;"
+            " CREATE ROLE past BYPASSRLS")
+    try:
+        for arguments, needle in [
+                ({"role": "tracker_app"}, 'tracker_app is, or is a member of, "tracker_app": a bridge would open everything to it'),
+                ({"role": "app_group"}, 'tracker_app is, or is a member of, "app_group": a bridge would open everything to it'),
+                ({"role": "app_member"}, 'restrictive policies hold for "app_member" too'),
+                ({"role": "past"}, '"past" is past row-level security already'),
+                ({"role": "nobody"}, 'there is no role "nobody"'), ({}, 'there is no role ""'),
+                ({"role": "tracker_legacy", "table": ""}, 'there is no table ""'), ({"role": "public"}, 'there is no role "public"'),
+                ({"role": "tracker_legacy", "table": "users; DROP TABLE x"}, 'there is no table "users; DROP TABLE x" in postern_migration.rollout')]:
+            refused(off.pg, "rollout/bridge_on", needle, **arguments)
+        refused(off.pg, "rollout/bridge_off", 'there is no role "nobody"', role="nobody")
+        refused(off.pg, "rollout/bridge_off", 'there is no table "x"', role="tracker_legacy", table="x")
+        assert bridges(off) == set()
+    finally:
+        off.run("DROP ROLE app_group; DROP ROLE app_member; DROP ROLE past")
+
+
+def test_who_is_bridged_works_on_unchanged_and_nobody_else_does(off):
+    """What an administrator alone may change is guarded by a trigger, which such a role has to get past as well."""
+    changes = ("UPDATE users SET is_active = NOT is_active WHERE id = 7", "UPDATE projects SET owner_id = 1 + owner_id % 2 WHERE id = 3",
+               "UPDATE issues SET project_id = project_id WHERE id = 1", "DELETE FROM sprints WHERE id = -1",
+               "INSERT INTO comments (issue_id, author_id, body, created_at, updated_at) VALUES (1, 2, 'x', now(), now())")
+
+    def works():
+        with contextlib.closing(connect(off.pg.address, "tracker_legacy", "legacy-secret")) as link, link.cursor() as cursor:
+            for sql in changes:
+                cursor.execute(sql)
+            seen = {}
+            for table in tracker.TABLES:
+                cursor.execute(f"SELECT count(*) FROM {table}")
+                seen[table] = cursor.fetchone()[0]
+            return seen
+
+    sizes = works()
+    run_script(off.pg, "rollout/bridge_on", role="tracker_legacy")
+    enable_all(off)
+    assert works() == sizes
+    # Only for who is bridged: the application's manager is still refused.
+    with off.direct(7) as person:
+        with pytest.raises(Exception, match="only an administrator may change role, is_active"):
+            person.run("UPDATE users SET role = 'admin' WHERE id = 7")
+    tracker.migrate(off.pg, "up")
+    tracker.migrate(off.pg, "verify")
+    assert len(bridges(off)) == len(tracker.TABLES), "up leaves them"
+    run_script(off.pg, "rollout/bridge_off", role="tracker_legacy", table="issues")
+    with contextlib.closing(connect(off.pg.address, "tracker_legacy", "legacy-secret")) as link, link.cursor() as cursor:
+        cursor.execute("SELECT (SELECT count(*) FROM issues), (SELECT count(*) FROM users)")
+        assert cursor.fetchone() == (0, sizes["users"])
+
+
+def test_an_application_that_was_the_owner_is_bridged_too(off):
+    enable_all(off)
+    seen = "SET ROLE tracker_owner; SELECT count(*) FROM issues"
+    assert tracker.psql(off.pg, script=seen).stdout.strip() == "0", "FORCE holds for it"
+    run_script(off.pg, "rollout/bridge_on", role="tracker_owner", table="issues")
+    assert tracker.psql(off.pg, script=seen).stdout.strip() == "60"
+    run_script(off.pg, "rollout/bridge_off", role="tracker_owner")
+
+
+def audit(world, role):
+    done = subprocess.run([str(postern_program()), "audit", "--database", world.pg.dsn("tracker"), "--role", role, "--json"],
+                          text=True, capture_output=True, check=False, timeout=60)
+    return {(one["code"], one["object"]) for one in json.loads(done.stdout)["findings"]}
+
+
+def test_the_audit_says_of_the_old_role_that_it_is_bridged(off):
+    enable_all(off)
+    of_app = audit(off, "tracker_app")
+    run_script(off.pg, "rollout/bridge_on", role="tracker_legacy")
+    run_script(off.pg, "rollout/shadow_on")
+    assert audit(off, "tracker_app") == of_app, "neither bridge nor shadow is a hole of the application's"
+    assert audit(off, "tracker_legacy") == {("W07", "public.users")} | {
+        ("W02", f"postern_bridge on public.{table}") for table in tracker.TABLES}
+
+
+def test_the_way_down_takes_bridges_and_shadows_with_it():
+    with tracker.Tracker(migrated=False) as one:
+        before = tracker.dump(one.pg)
+        tracker.migrate(one.pg, "up")
+        one.run("CREATE ROLE old")
+        run_script(one.pg, "rollout/bridge_on", role="old")
+        run_script(one.pg, "rollout/shadow_on")
+        tracker.migrate(one.pg, "down", "--to", "0")
+        assert tracker.dump(one.pg) == before
+
+
+def test_who_waits_behind_a_bridge_waits_no_longer_than_its_limit(off):
+    """Somebody holds a table all the while: the script gives up, and who came after it is served before the holder is done."""
+    for name, others in (("rollout/bridge_on", len(tracker.TABLES) - 1), ("rollout/bridge_off", 1)):
+        with contextlib.closing(psycopg2.connect(off.pg.dsn("tracker"))) as holder, holder.cursor() as cursor:
+            cursor.execute("SELECT 1 FROM issues LIMIT 1")
+            done = []
+            worker = threading.Thread(target=lambda name=name, done=done: done.append(script(off.pg, name, role="tracker_legacy")))
+            worker.start()
+            eventually(lambda: off.run("SELECT 1 FROM pg_locks WHERE NOT granted AND relation = 'issues'::regclass"), "the script's waiting", 60)
+            assert tracker.psql(off.pg, script="SET statement_timeout = '60s'; SELECT count(*) FROM issues").stdout.strip() == "60"
+            worker.join()
+            assert done[0].returncode == 3 and "lock timeout" in done[0].stderr
+            assert len(bridges(off)) == others, "the other tables are done"
+        run_script(off.pg, name, role="tracker_legacy")
+    assert bridges(off) == set()
