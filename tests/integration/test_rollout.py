@@ -5,6 +5,7 @@ import json
 import random
 import subprocess
 import threading
+import types
 
 import psycopg2
 import pytest
@@ -382,3 +383,144 @@ def test_who_waits_behind_a_bridge_waits_no_longer_than_its_limit(off):
             assert len(bridges(off)) == others, "the other tables are done"
         run_script(off.pg, name, role="tracker_legacy")
     assert bridges(off) == set()
+
+
+# The rehearsal
+
+
+class Load:
+    """Connections that read and write without a pause. Each logs in as the old role until it is told to move."""
+
+    OWN = {2: 20, 3: 20, 5: 20, 6: 40}
+
+    def __init__(self, world):
+        self.world = world
+        self.stopping = threading.Event()
+        self.failures = []
+        self.workers = [types.SimpleNamespace(user=user, address=None, wanted=None, seen=set(), rounds=0) for user in self.OWN]
+        self.threads = [threading.Thread(target=self._keep, args=(self._work, worker)) for worker in self.workers]
+        # Who has not said who he is: how often each table was looked at while it was enabled, and while it was not.
+        self.looked = {True: dict.fromkeys(tracker.TABLES, 0), False: dict.fromkeys(tracker.TABLES, 0)}
+        self.threads.append(threading.Thread(target=self._keep, args=(self._watch,)))
+
+    def _keep(self, what, *arguments):
+        try:
+            what(*arguments)
+        except Exception as error:  # told at the end, by the thread that can fail the test
+            self.failures.append(error)
+
+    def _work(self, worker):
+        while not self.stopping.is_set():
+            wanted = worker.wanted
+            login = ("tracker_app", "tracker-secret") if wanted else ("tracker_legacy", "legacy-secret")
+            with contextlib.closing(self._log_in(wanted or self.world.pg.address, *login)) as link, link.cursor() as cursor:
+                worker.address = wanted
+                while not self.stopping.is_set() and worker.wanted == wanted:
+                    self._round(cursor, worker, wanted is not None)
+                    link.commit()
+                    worker.rounds += 1
+
+    @staticmethod
+    def _log_in(*login):
+        """Again, where Postern reads the catalog anew at that moment: until it has, `rls: required` lets nobody in."""
+        def logged_in():
+            try:
+                return connect(*login)
+            except psycopg2.OperationalError as error:
+                if "is not proven to be subject to row-level security" not in str(error):
+                    raise
+                return None
+        return eventually(logged_in, "the login", 60)
+
+    @staticmethod
+    def _round(cursor, worker, moved):
+        user = worker.user
+        cursor.execute("SELECT set_config('app.user_id', %s, true)", (str(user),) if moved else ("",))
+        cursor.execute("SELECT count(*) FROM issues i JOIN projects p ON p.id = i.project_id LEFT JOIN users u ON u.id = i.reporter_id")
+        worker.seen.add((moved, cursor.fetchone()[0]))
+        cursor.execute("UPDATE issues SET position = position + 1 WHERE id = (SELECT min(id) FROM issues WHERE reporter_id = %s AND"
+                       " project_id IN (SELECT project_id FROM project_members WHERE user_id = %s)) RETURNING id", (user, user))
+        issue, = cursor.fetchone()
+        cursor.execute("INSERT INTO comments (issue_id, author_id, body, created_at, updated_at) VALUES (%s, %s, 'load', now(), now())"
+                       " RETURNING id", (issue, user))
+        cursor.execute("DELETE FROM comments WHERE id = %s", cursor.fetchone())
+        assert cursor.rowcount == 1
+        cursor.execute("UPDATE users SET name = name || '' WHERE id = %s", (user,))
+        assert cursor.rowcount == 1
+
+    def _watch(self):
+        """In a transaction that has locked the table, so that what is told of it holds for what was read."""
+        with contextlib.closing(connect(self.world.pg.address, "tracker_app", "tracker-secret")) as link, link.cursor() as cursor:
+            while not self.stopping.is_set():
+                for table in tracker.TABLES:
+                    cursor.execute(f"SELECT count(*) FROM {table}")
+                    rows, = cursor.fetchone()
+                    cursor.execute("SELECT relrowsecurity FROM pg_class WHERE oid = %s::regclass", (table,))
+                    enabled, = cursor.fetchone()
+                    link.commit()
+                    assert (rows == 0) == enabled, (table, rows, enabled)
+                    self.looked[enabled][table] += 1
+
+    def goes_on(self, what):
+        """Until everybody has worked and looked again, since this was asked."""
+        rounds = [worker.rounds for worker in self.workers]
+        looks = sum(sum(one.values()) for one in self.looked.values()) + 2 * len(tracker.TABLES)
+        eventually(lambda: self.failures or all(worker.rounds > before + 1 for worker, before in zip(self.workers, rounds))
+                   and sum(sum(one.values()) for one in self.looked.values()) > looks, what, 60)
+        assert not self.failures, self.failures
+
+    def __enter__(self):
+        for thread in self.threads:
+            thread.start()
+        return self
+
+    def __exit__(self, *_):
+        self.stopping.set()
+        for thread in self.threads:
+            thread.join()
+        assert not self.failures, self.failures
+
+
+def test_the_rollout_is_rehearsed_under_load(off):
+    """The whole order, forth and back, with connections that never pause: nobody is refused anything or kept from a row that is his."""
+    with Load(off) as load:
+        load.goes_on("the load")
+        run_script(off.pg, "rollout/shadow_on")
+        run_script(off.pg, "rollout/bridge_on", role="tracker_legacy")
+        load.goes_on("bridged")
+        for table in in_order(off):
+            run_script(off.pg, "rollback/table_on", table=table)
+            load.goes_on(f"{table} is enabled")
+        assert all(load.looked[True].values()) and all(load.looked[False].values()), load.looked
+        assert all(worker.seen == {(False, 60)} for worker in load.workers), "nothing is hidden from the old role"
+        run_script(off.pg, "rollout/shadow_off")
+
+        # Every other one through Postern.
+        for number, worker in enumerate(load.workers):
+            worker.wanted = off.postern.address if number % 2 else off.pg.address
+            eventually(lambda worker=worker: load.failures or worker.address == worker.wanted, "moved", 60)
+            load.goes_on("moved")
+        own = [{(False, 60), (True, load.OWN[worker.user])} for worker in load.workers]
+        assert [worker.seen for worker in load.workers] == own
+        for table in reversed(in_order(off)):
+            run_script(off.pg, "rollout/bridge_off", role="tracker_legacy", table=table)
+            load.goes_on(f"{table} without a bridge")
+        assert bridges(off) == set() and [worker.seen for worker in load.workers] == own
+
+        run_script(off.pg, "rollback/table_off", table="issues")
+        load.goes_on("issues off")
+        run_script(off.pg, "rollback/table_on", table="issues")
+        load.goes_on("issues on")
+        run_script(off.pg, "rollback/kill_switch")
+        load.goes_on("all off")
+        eventually(lambda: load.failures or all((True, 60) in worker.seen for worker in load.workers), "what is seen without policies", 60)
+        for table in in_order(off):
+            run_script(off.pg, "rollback/table_on", table=table)
+        for worker in load.workers:
+            worker.seen.clear()
+        # Through Postern once it has looked at the catalog again.
+        eventually(lambda: load.failures or all((True, load.OWN[worker.user]) in worker.seen for worker in load.workers), "all on", 60)
+    with contextlib.closing(connect(off.pg.address, "tracker_legacy", "legacy-secret")) as link, link.cursor() as cursor:
+        for table in tracker.TABLES:
+            cursor.execute(f"SELECT count(*) FROM {table}")
+            assert cursor.fetchone() == (0,), "who has not moved sees nothing any more"
