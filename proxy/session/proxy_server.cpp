@@ -232,7 +232,7 @@ void proxy_server::start_catalogs() {
             },
             [this] {
                 for (const auto& home : shared_.workers)
-                    home->events.post([home = home.get()] { home->reconsider_pins(); });
+                    home->events.post([home = home.get()] { home->on_catalog_read(); });
             });
         if (!settings->auth_query.empty()) {
             entry.auth = std::make_unique<catalog::auth_lookup>(how.conninfo, settings->auth_query);

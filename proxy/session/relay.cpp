@@ -724,8 +724,13 @@ void session::pin(sql::pin_cause cause, const std::string& detail) {
 void session::pin_blind(const plan_ptr& ran) {
     if (watcher_ == nullptr) return;
     ran_blind_.push_back(ran);
-    worker_.pinned_blind.insert(id_);
+    worker_.awaiting_catalog.insert(id_);
     pin(sql::pin_cause::unread_catalog, ran->footprints.front().pin_detail);
+}
+
+void session::on_catalog_read() {
+    if (awaits_proof_ && phase_ == phase::welcoming) return prove_policies();
+    reconsider_pins();
 }
 
 void session::reconsider_pins() {
@@ -734,7 +739,7 @@ void session::reconsider_pins() {
         const auto& ran = *ran_blind_.back();
         const auto now = worker_.plan_of(ran.analysis, ran.text, ran.context, watcher_);
         if (now->blind) {
-            worker_.pinned_blind.insert(id_);  // until the next reading
+            worker_.awaiting_catalog.insert(id_);  // until the next reading
             return;
         }
         ran_blind_.pop_back();

@@ -226,8 +226,9 @@ public:
     /// when PostgreSQL has been signalled, or when there is nothing to signal.
     void cancel(std::function<void()> delivered);
 
-    /// The catalog has been read: what ran without it may have done nothing to the session.
-    void reconsider_pins();
+    /// The catalog has been read: what ran without it may have done nothing to the session, and who
+    /// logs in may be proven to be bound by policies.
+    void on_catalog_read();
 
     /// The process stops: an idle session ends now; a busy one once it is idle, or now. One on the
     /// console stays until it is to end at once.
@@ -359,6 +360,9 @@ private:
     void start_scram(const std::string& verifier_text, bool doomed);
     void on_password_message(std::string_view body);
     void authenticated();
+    void prove_policies();
+    void admit();
+    void refuse_policies();
     void enter_console();
     bool sees_through_policies() const;
     void welcome();
@@ -541,6 +545,7 @@ private:
     void apply_setting(const sql::setting_change& change);
     void note_pin(const plan_ptr& ran, const catalog::footprint& footprint);
     bool may_be_rolled_back() const noexcept;
+    void reconsider_pins();
     transaction_end next_ending();
     void release_server();
     void drop_server();
@@ -658,6 +663,7 @@ private:
     bool identity_injected_ = false;  // the server's transaction carries the identity in force
     bool identity_was_sent_ = false;  // an earlier one may: then even an empty one must replace it
 
+    bool awaits_proof_ = false;     // that policies bind it: the catalog is being read
     bool looked_for_tls_ = false;   // at the very first byte
     bool delivers_cancel_ = false;  // it stays until PostgreSQL has been signalled
     bool tls_is_direct_ = false;    // without SSLRequest in front

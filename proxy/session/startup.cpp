@@ -519,17 +519,36 @@ void session::authenticated() {
         return end();
     }
     watcher_ = worker_.shared.watcher_of(database_->name);
-    if (settings_->rls == rls_mode::required && sees_through_policies()) {
-        fail_client(
-            "FATAL",
-            "42501",
-            fmt::format(
-                "role \"{}\" is not proven to be subject to row-level security, which the "
-                "configuration "
-                "requires (rls: required)",
-                user_));
-        return end();
+    if (settings_->rls == rls_mode::required) return prove_policies();
+    admit();
+}
+
+/// Lets in whom policies bind. While the catalog is being read nobody can tell: the login waits as
+/// long as a login may take.
+void session::prove_policies() {
+    const bool waited = std::exchange(awaits_proof_, false);
+    if (watcher_ != nullptr && watcher_->current() == nullptr) {
+        awaits_proof_ = true;
+        worker_.awaiting_catalog.insert(id_);
+        phase_ = phase::welcoming;  // what the client sends meanwhile is kept
+        if (!waited) start_wait_timer(settings_->login_timeout, &session::refuse_policies);
+        return;
     }
+    if (sees_through_policies()) return refuse_policies();
+    admit();
+}
+
+void session::refuse_policies() {
+    farewell(
+        "42501",
+        fmt::format(
+            "role \"{}\" is not proven to be subject to row-level security, which the "
+            "configuration requires (rls: required)",
+            user_));
+}
+
+/// The login's last part: a place among the database's clients, and a pool.
+void session::admit() {
     traffic_ = &worker_.traffics[database_->name];
     if (const auto limit = worker_.shared.clients_by_name.admit(*database_, *user_record_)) {
         fail_client("FATAL", "53300", *limit);

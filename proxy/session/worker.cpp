@@ -201,11 +201,11 @@ void worker::adopt(int client_fd, std::string address) {
     add(std::make_shared<session>(*this, client_fd, std::move(address), id));
 }
 
-void worker::reconsider_pins() {
-    for (const auto id : std::exchange(pinned_blind, {})) {
+void worker::on_catalog_read() {
+    for (const auto id : std::exchange(awaiting_catalog, {})) {
         if (auto* one = find(id)) {
             const auto keep_alive = one->shared_from_this();
-            one->reconsider_pins();
+            one->on_catalog_read();
         }
     }
 }

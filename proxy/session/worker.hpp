@@ -128,10 +128,10 @@ public:
     /// What a session with certain startup parameters is announced, learnt from a server.
     std::unordered_map<std::string, pool::reported_parameters> welcomes;
 
-    /// Sessions that are pinned because the catalog was being read.
-    std::unordered_set<std::uint64_t> pinned_blind;
+    /// Sessions that are pinned, or kept at their login, while the catalog is being read.
+    std::unordered_set<std::uint64_t> awaiting_catalog;
     /// It has been read.
-    void reconsider_pins();
+    void on_catalog_read();
 
     /// This thread's copy of the configuration, renewed when the shared one has moved.
     const settings_ptr& settings();

@@ -413,24 +413,12 @@ class Load:
         while not self.stopping.is_set():
             wanted = worker.wanted
             login = ("tracker_app", "tracker-secret") if wanted else ("tracker_legacy", "legacy-secret")
-            with contextlib.closing(self._log_in(wanted or self.world.pg.address, *login)) as link, link.cursor() as cursor:
+            with contextlib.closing(connect(wanted or self.world.pg.address, *login)) as link, link.cursor() as cursor:
                 worker.address = wanted
                 while not self.stopping.is_set() and worker.wanted == wanted:
                     self._round(cursor, worker, wanted is not None)
                     link.commit()
                     worker.rounds += 1
-
-    @staticmethod
-    def _log_in(*login):
-        """Again, where Postern reads the catalog anew at that moment: until it has, `rls: required` lets nobody in."""
-        def logged_in():
-            try:
-                return connect(*login)
-            except psycopg2.OperationalError as error:
-                if "is not proven to be subject to row-level security" not in str(error):
-                    raise
-                return None
-        return eventually(logged_in, "the login", 60)
 
     @staticmethod
     def _round(cursor, worker, moved):

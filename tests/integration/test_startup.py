@@ -1,9 +1,12 @@
 """From the first byte to the first ReadyForQuery: what is asked, answered, announced and refused."""
 
+import contextlib
 import re
 import socket
 import struct
+import threading
 
+import psycopg2
 import pytest
 from harness import wire
 from harness.servers import Postern
@@ -261,6 +264,38 @@ def test_required_rls_refuses_whom_policies_do_not_bind():
         world.change_catalog("alter table guarded force row level security")
         with world.client(user="carol", password="carol-secret") as bound:
             assert bound.value("select 1") == "1"
+
+
+@pytest.mark.needs_postern
+@pytest.mark.parametrize("in_time", [True, False], ids=["in time", "never"])
+def test_a_login_under_required_rls_waits_for_the_catalog(in_time):
+    """It is being read again: whether policies bind the role is not known before."""
+    settings = {"rls": "required", "limits": {"login_timeout": "60s" if in_time else "2s"}}
+    with World(settings=settings) as world, world.client() as client:
+        holder = psycopg2.connect(world.pg.dsn("app"))
+        with contextlib.closing(holder), holder.cursor() as cursor:
+            cursor.execute("BEGIN; LOCK TABLE pg_policy IN ACCESS EXCLUSIVE MODE")
+            client.run("create table later(a int)")
+            assert not world.postern.ready()
+            if not in_time:
+                with pytest.raises(Refused) as refused:
+                    world.client(user="alice", password="alice-secret")
+                assert refused.value.code == "42501"
+                return
+            found = []
+
+            def log_in():
+                with world.client(user="alice", password="alice-secret") as late:
+                    found.append(late.value("select current_user"))
+
+            login = threading.Thread(target=log_in)
+            login.start()
+            with world.client(database="postern") as console:
+                eventually(lambda: [row for row in console.rows("show clients") if row[1] == "alice"], "the login")
+                assert not found
+            cursor.execute("ROLLBACK")
+            login.join(60)
+            assert found == ["alice"]
 
 
 @pytest.mark.needs_postern
