@@ -27,6 +27,10 @@ struct footprint {
     reason why_not = reason::none;
     std::string why_not_detail;
 
+    /// statement_facts::repeatable, as the catalog has it too: of the functions that are called, of
+    /// views and policies.
+    bool repeatable = false;
+
     /// Base tables that can be read: through views, partitions, inheritance children, and the
     /// policies that apply to them, with what those read. Sorted, unique.
     std::vector<oid> reads;

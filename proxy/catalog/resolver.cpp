@@ -54,6 +54,7 @@ resolver::resolver(const catalog_index& index, const resolve_context& context)
 footprint resolver::run(const sql::statement_facts& facts) {
     result_.why_not = facts.why_not;
     result_.why_not_detail = facts.why_not_detail;
+    result_.repeatable = facts.repeatable;
     result_.changes_catalog = facts.changes_catalog;
     uses(facts, {path_, session_role_, reason::none, {}, 0, facts.attributes});
     sort_unique(result_.reads);
@@ -63,6 +64,7 @@ footprint resolver::run(const sql::statement_facts& facts) {
 
 // The first refusal is the one that is reported.
 void resolver::deny(const scope& where, reason why, std::string_view detail) {
+    result_.repeatable &= sql::is_repeatable(why, detail);
     if (result_.why_not != reason::none) return;
     if (where.wrapped_as == reason::none) {
         result_.why_not = why;

@@ -7,6 +7,7 @@
 
 #include <cstddef>
 #include <memory>
+#include <string>
 #include <string_view>
 
 namespace postern::sql {
@@ -54,6 +55,10 @@ text_facts parse_facts(std::string_view text);
 
 /// libpg_query's fingerprint of `text`, 0 when it can't be parsed. For rules' statement patterns.
 std::uint64_t fingerprint(std::string_view text);
+
+/// `text` on one line with a question mark in place of every constant, and without comments: what
+/// may be shown of a statement whose values are nobody's business.
+std::string without_values(std::string_view text);
 
 /// Whether `value`, as the input of some type, could depend on the current time ('now', 'today',
 /// 'tomorrow', 'yesterday' anywhere as a word, in any case). For constants and text-format

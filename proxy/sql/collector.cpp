@@ -57,6 +57,7 @@ void collector::finish() {
     }
     const bool selects_into = facts_.kind == statement_kind::ddl &&
                               facts_.why_not == reason::writes;
+    facts_.repeatable &= facts_.kind == statement_kind::select;
     if (facts_.kind != statement_kind::select && !selects_into) {
         facts_.why_not = reason::not_a_select;
     }
@@ -151,6 +152,7 @@ void collector::open_with(const PgQuery__WithClause& with) {
 }
 
 void collector::refuse(reason why, std::string_view detail) {
+    facts_.repeatable &= is_repeatable(why, detail);
     if (facts_.why_not == reason::writes) return;
     if (facts_.why_not != reason::none && why != reason::writes) return;
     facts_.why_not = why;

@@ -18,4 +18,21 @@ std::string_view name(pin_cause cause) noexcept {
     return "unknown effect";
 }
 
+bool is_repeatable(reason why, std::string_view detail) noexcept {
+    switch (why) {
+    case reason::none:
+    case reason::time_dependent_constant: return true;
+    case reason::time_dependent:
+        return detail != "clock_timestamp" && detail != "statement_timestamp" &&
+               detail != "timeofday";
+    // The path is what differs between two runs in shadow mode.
+    case reason::session_dependent:
+        return detail != "current_schema" && detail != "current_schemas" && detail != "search_path";
+    // Those that are VOLATILE count as writing everything.
+    case reason::user_function:
+    case reason::unknown_operator: return true;
+    default: return false;
+    }
+}
+
 }  // namespace postern::sql

@@ -132,6 +132,10 @@ struct statement_facts {
     /// call the function f(t) where t has no such column (manual §4.2.4, functional notation).
     std::vector<std::string> attributes;
 
+    /// A SELECT that changes nothing and, run twice on one snapshot within one transaction, answers
+    /// alike, as far as the text says: whatever speaks against caching it, it is the time or the
+    /// session.
+    bool repeatable = true;
     bool writes_everything = false;  ///< must count as having written every table
     bool changes_catalog = false;    ///< DDL: the catalog snapshot is out of date once it commits
     bool takes_locks = false;  ///< FOR UPDATE …, LOCK TABLE: the transaction is no longer clean
@@ -192,5 +196,9 @@ struct analysis {
 };
 
 using analysis_ptr = std::shared_ptr<const analysis>;
+
+/// Whether what is not cached for this reason answers alike when it is run twice within one
+/// transaction. `detail` is the function's name where the reason is one.
+bool is_repeatable(reason why, std::string_view detail) noexcept;
 
 }  // namespace postern::sql

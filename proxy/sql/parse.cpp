@@ -33,6 +33,7 @@ statement_facts unknown_statement() {
     statement_facts facts;
     facts.kind = statement_kind::not_understood;
     facts.why_not = reason::not_understood;
+    facts.repeatable = false;
     facts.writes_everything = true;
     facts.changes_catalog = true;
     facts.takes_locks = true;

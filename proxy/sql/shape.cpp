@@ -275,4 +275,23 @@ std::size_t nesting_bound(std::string_view text) {
     return depth.result();
 }
 
+std::string without_values(std::string_view text) {
+    std::string out;
+    lexer scanner{text};
+    for (auto one = scanner.next(); one.kind != token_kind::end; one = scanner.next()) {
+        if (one.space_before && !out.empty()) out += ' ';
+        switch (one.kind) {
+        case token_kind::plain_string:
+        case token_kind::other_string:
+        case token_kind::unicode_quote:
+        case token_kind::integer:
+        case token_kind::decimal:
+        case token_kind::glued_number: out += '?'; break;
+        case token_kind::broken: return out + "…";
+        default: out += one.text; break;
+        }
+    }
+    return out;
+}
+
 }  // namespace postern::sql

@@ -26,6 +26,24 @@ TEST_CASE("a VOLATILE function that writes no row neither pins nor writes") {
     }
 }
 
+TEST_CASE("what depends on time and session alone may be run twice, what is VOLATILE may not") {
+    world made;
+    made.add_function("public", "pure", 's');
+    for (const auto* name : {"lower", "pg_backend_pid", "pure"}) {
+        CAPTURE(name);
+        CHECK(made.resolve(calling(name)).repeatable);
+    }
+    for (const auto* name : {"random", "query_to_xml", "pg_advisory_lock", "unknown"}) {
+        CAPTURE(name);
+        CHECK_FALSE(made.resolve(calling(name)).repeatable);
+    }
+    // The first refusal is the one that is reported; those behind it count as well.
+    auto facts = calling("random");
+    facts.why_not = reason::time_dependent;
+    CHECK(made.resolve(facts).why_not == reason::time_dependent);
+    CHECK_FALSE(made.resolve(facts).repeatable);
+}
+
 TEST_CASE("a VOLATILE function of PostgreSQL that could run SQL writes everything") {
     world made;
     const auto found = made.resolve(calling("query_to_xml"));

@@ -31,7 +31,8 @@ inline std::string describe(const statement_facts& facts) {
     for (const auto& attribute : facts.attributes)
         add("a " + attribute);
     for (const bool flag :
-         {facts.writes_everything,
+         {facts.repeatable,
+          facts.writes_everything,
           facts.changes_catalog,
           facts.takes_locks,
           facts.refuses_transaction,

@@ -478,6 +478,34 @@ TEST_CASE("what speaks against caching a SELECT is said") {
     }
 }
 
+TEST_CASE("a SELECT that answers alike when it is run twice in a transaction is told") {
+    const auto is_repeatable = [](std::string_view text) {
+        const auto facts = parse_facts(text);
+        return facts.statements.front().repeatable;
+    };
+    for (const auto* text :
+         {"SELECT a FROM t WHERE b = 1",
+          "SELECT a FROM t WHERE at < now()",
+          "SELECT a FROM t WHERE at < CURRENT_DATE AND who = current_user"}) {
+        CAPTURE(text);
+        CHECK(is_repeatable(text));
+    }
+    for (const auto* text :
+         {"SELECT a, clock_timestamp() FROM t",
+          "SELECT current_schema() FROM t",
+          "SELECT a FROM t WHERE at < now() FOR UPDATE",
+          "SELECT now(), pg_advisory_lock(1) FROM t",
+          "SELECT now(), set_config('a.b', x, false) FROM t",
+          "WITH d AS (DELETE FROM t RETURNING a) SELECT a, now() FROM d",
+          "SELECT a INTO u FROM t",
+          "SELECT a FROM t TABLESAMPLE SYSTEM (1)",
+          "INSERT INTO t VALUES (1)",
+          "what is this"}) {
+        CAPTURE(text);
+        CHECK_FALSE(is_repeatable(text));
+    }
+}
+
 TEST_CASE("functions, operators and types are listed for the catalog") {
     const statement_facts facts = only(
         "SELECT f(a), s.g(b), count(*), extract(year FROM c), x::int[], y::app.kind, "

@@ -349,4 +349,16 @@ TEST_CASE("tricky texts have the same facts by shape as by a fresh parse") {
         check_same(shared, text);
 }
 
+TEST_CASE("what is shown of a text holds no value and no comment") {
+    CHECK(
+        without_values(
+            "SELECT  a /* of 7 */ FROM t -- of 8\n WHERE b = 'x''y' AND c IN (1, 2.5e3)") ==
+        "SELECT a FROM t WHERE b = ? AND c IN (?, ?)");
+    CHECK(
+        without_values("SELECT $1, $tag$secret$tag$, E'\\'s', U&'s' FROM \"T 1\"") ==
+        "SELECT $1, ?, ?, ? FROM \"T 1\"");
+    CHECK(without_values("SELECT 'never ends") == "SELECT …");
+    CHECK(without_values("") == "");
+}
+
 }  // namespace postern::sql
