@@ -49,6 +49,13 @@ constexpr std::array<const char*, metrics::counter_count> counter_help{
     "Requests that Redis failed.",
     "Requests that Redis did not answer in time.",
     "Loads of a database's catalog.",
+    "Reads sampled in shadow mode.",
+    "Samples whose answers with and without the policies were equal.",
+    "Samples whose answers were different.",
+    "Samples that name a table with its schema, past the views.",
+    "Samples that name a table that has no view.",
+    "Samples that failed.",
+    "Reads not sampled because the queue was full.",
 };
 
 MetricFamily family(std::string name, std::string help, MetricType type) {

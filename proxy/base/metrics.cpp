@@ -120,7 +120,14 @@ const char* name(counter which) noexcept {
         "bytes_to_servers",
         "redis_errors",
         "redis_timeouts",
-        "catalog_reloads"};
+        "catalog_reloads",
+        "shadow_samples",
+        "shadow_same",
+        "shadow_different",
+        "shadow_qualified",
+        "shadow_no_view",
+        "shadow_errors",
+        "shadow_dropped"};
     return names[static_cast<std::size_t>(which)];
 }
 

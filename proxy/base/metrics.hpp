@@ -37,6 +37,13 @@ enum class counter : std::uint8_t {
     redis_errors,
     redis_timeouts,
     catalog_reloads,
+    shadow_samples,    ///< reads that were run both ways in shadow mode
+    shadow_same,       ///< of these: the two answers were equal
+    shadow_different,  ///< they were not
+    shadow_qualified,  ///< of the samples: tables are named with their schema, past the views
+    shadow_no_view,    ///< a table has no view
+    shadow_errors,     ///< one of the two failed, or neither could be run
+    shadow_dropped,    ///< reads not sampled since the queue was full
     count_
 };
 

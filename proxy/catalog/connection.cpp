@@ -11,6 +11,7 @@
 #include <poll.h>
 #include <sys/eventfd.h>
 #include <unistd.h>
+#include <utility>
 
 namespace postern::catalog {
 namespace {
@@ -74,7 +75,54 @@ rows take_rows(PGresult* answer) {
 
 bool is_error(PGresult* answer) noexcept {
     const auto status = PQresultStatus(answer);
-    return status != PGRES_TUPLES_OK && status != PGRES_COMMAND_OK && status != PGRES_EMPTY_QUERY;
+    return status != PGRES_TUPLES_OK && status != PGRES_COMMAND_OK && status != PGRES_EMPTY_QUERY &&
+           status != PGRES_SINGLE_TUPLE;
+}
+
+using field_values = std::vector<std::optional<std::string_view>>;
+
+void take_columns(PGresult* answer, field_values& fields, answer_digest& into) {
+    fields.clear();
+    for (int column = 0; column < PQnfields(answer); ++column)
+        fields.emplace_back(PQfname(answer, column));
+    into.columns(fields);
+}
+
+void take_row(PGresult* answer, field_values& fields, answer_digest& into) {
+    fields.clear();
+    for (int column = 0; column < PQnfields(answer); ++column) {
+        auto& value = fields.emplace_back();
+        if (PQgetisnull(answer, 0, column) != 0) continue;
+        value = std::string_view{
+            PQgetvalue(answer, 0, column),
+            static_cast<std::size_t>(PQgetlength(answer, 0, column))};
+    }
+    into.row(fields);
+}
+
+int send(PGconn* handle, const std::string& sql, const bound_parameters& bound) {
+    const auto count = bound.values.size();
+    auto types = bound.types;
+    types.resize(count);
+    std::vector<const char*> values;
+    std::vector<int> lengths;
+    std::vector<int> formats;
+    for (std::size_t i = 0; i < count; ++i) {
+        const auto& value = bound.values[i];
+        values.push_back(value ? value->c_str() : nullptr);
+        lengths.push_back(value ? static_cast<int>(value->size()) : 0);
+        const auto& given = bound.formats;
+        formats.push_back(given.empty() ? 0 : given.size() == 1 ? given[0] : given.at(i));
+    }
+    return PQsendQueryParams(
+        handle,
+        sql.c_str(),
+        static_cast<int>(count),
+        types.data(),
+        values.data(),
+        lengths.data(),
+        formats.data(),
+        0);
 }
 
 }  // namespace
@@ -102,10 +150,27 @@ void connection::closer::operator()(pg_conn* handle) const noexcept {
 }
 
 // libpq's own words where it has any.
-failure connection::broken(std::string_view what) {
+failure connection::broken(std::string_view what, std::string_view code) {
+    sqlstate_ = code;
     auto words = one_line(PQerrorMessage(handle_.get()));
     close();
     return {words.empty() ? std::string(what) : std::move(words)};
+}
+
+failure connection::refused(const pg_result* answer) {
+    const char* code = PQresultErrorField(answer, PG_DIAG_SQLSTATE);
+    sqlstate_ = code != nullptr ? code : "08006";
+    return {one_line(PQresultErrorMessage(answer))};
+}
+
+/// Until PQgetResult() need not wait; the failure, after which the connection is closed.
+std::optional<failure> connection::await_result(time_point until, const wakeup* stop) {
+    while (PQisBusy(handle_.get()) != 0) {
+        const auto how = wait_for(PQsocket(handle_.get()), POLLIN, until, stop);
+        if (how != waited::ready) return broken(say(how), "57014");
+        if (PQconsumeInput(handle_.get()) == 0) return broken("connection lost");
+    }
+    return std::nullopt;
 }
 
 outcome<void> connection::open(
@@ -155,25 +220,58 @@ outcome<rows> connection::query(
                                           nullptr,
                                           0);
     if (sent == 0) return broken("query not sent");
-    const auto deadline = clock::now() + limit;
+    const auto until = clock::now() + limit;
     result_ptr last;
     std::optional<failure> error;
     for (;;) {
-        while (PQisBusy(handle_.get()) != 0) {
-            const auto how = wait_for(PQsocket(handle_.get()), POLLIN, deadline, stop);
-            if (how != waited::ready) return broken(say(how));
-            if (PQconsumeInput(handle_.get()) == 0) return broken("connection lost");
-        }
+        if (auto lost = await_result(until, stop)) return *std::move(lost);
         result_ptr next(PQgetResult(handle_.get()));
         if (next == nullptr) break;
-        if (is_error(next.get()) && !error) {
-            error = failure{one_line(PQresultErrorMessage(next.get()))};
-        }
+        if (is_error(next.get()) && !error) error = refused(next.get());
         last = std::move(next);
     }
     if (PQstatus(handle_.get()) != CONNECTION_OK) return broken("connection lost");
     if (error) return *std::move(error);
     return last == nullptr ? rows{} : take_rows(last.get());
+}
+
+outcome<answer_digest> connection::digest(
+    const std::string& sql,
+    const bound_parameters& bound,
+    std::uint64_t rows_max,
+    std::chrono::milliseconds limit,
+    const wakeup* stop) {
+    if (handle_ == nullptr) return failure{"not connected"};
+    if (send(handle_.get(), sql, bound) == 0) return broken("query not sent");
+    PQsetSingleRowMode(handle_.get());
+    const auto until = clock::now() + limit;
+    answer_digest found;
+    field_values fields;
+    bool knows_columns = false;
+    std::optional<failure> error;
+    for (;;) {
+        if (auto lost = await_result(until, stop)) return *std::move(lost);
+        result_ptr next(PQgetResult(handle_.get()));
+        if (next == nullptr) break;
+        if (is_error(next.get())) {
+            if (!error) error = refused(next.get());
+            // The start of a copy would be read for ever.
+            const auto status = PQresultStatus(next.get());
+            if (status != PGRES_FATAL_ERROR) return broken("an answer that is none", "0A000");
+            continue;
+        }
+        if (!std::exchange(knows_columns, true)) take_columns(next.get(), fields, found);
+        if (PQresultStatus(next.get()) != PGRES_SINGLE_TUPLE) continue;
+        if (found.rows() == rows_max) {
+            sqlstate_ = "54000";
+            close();
+            return failure{fmt::format("more than {} rows", rows_max)};
+        }
+        take_row(next.get(), fields, found);
+    }
+    if (PQstatus(handle_.get()) != CONNECTION_OK) return broken("connection lost");
+    if (error) return *std::move(error);
+    return found;
 }
 
 bool connection::is_open() const noexcept {
