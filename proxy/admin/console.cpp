@@ -26,7 +26,7 @@ struct show_command {
 
 console_reply show_help(const console_source& source);
 
-constexpr std::array<show_command, 26> shows{{
+constexpr std::array<show_command, 27> shows{{
     {"STATS", show_stats, "totals and averages of each database"},
     {"STATS_TOTALS", show_stats_totals, "the totals alone"},
     {"STATS_AVERAGES", show_stats_averages, "the averages alone"},
@@ -52,6 +52,9 @@ constexpr std::array<show_command, 26> shows{{
      show_cache_why,
      "recent statements and why they were, or were not, served from it"},
     {"RULES", show_rules, "what may be cached, in the order in which it is tried"},
+    {"SHADOW",
+     show_shadow,
+     "reads that will, or will not, answer differently under row-level security"},
     {"VERSION", show_version, "Postern's version"},
     {"HELP", show_help, "this"},
     {"", show_help, ""},  // SHOW alone

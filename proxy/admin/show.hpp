@@ -36,6 +36,7 @@ session::console_reply show_peer_pools(const console_source& source);
 session::console_reply show_cache(const console_source& source);
 session::console_reply show_cache_why(const console_source& source);
 session::console_reply show_rules(const console_source& source);
+session::console_reply show_shadow(const console_source& source);
 
 /// `text` on one line: white space runs become one space, and what is beyond `size_max` characters
 /// becomes "…". Never cuts a UTF-8 sequence.

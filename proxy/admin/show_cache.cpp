@@ -1,4 +1,5 @@
-// SHOW CACHE, SHOW CACHE WHY and SHOW RULES: what is kept, what was not and why, what is allowed.
+// SHOW CACHE, SHOW CACHE WHY, SHOW RULES and SHOW SHADOW: what is kept, what was not and why, what
+// is allowed, and what row-level security will change.
 
 #include "admin/show.hpp"
 #include "admin/table.hpp"
@@ -6,6 +7,7 @@
 
 #include <algorithm>
 #include <ctime>
+#include <tuple>
 
 namespace postern::admin {
 
@@ -160,6 +162,52 @@ session::console_reply show_rules(const console_source& source) {
              one.ttl.count(),
              one.answer_bytes_max,
              one.where});
+    }
+    return rows.take();
+}
+
+session::console_reply show_shadow(const console_source& source) {
+    table rows;
+    rows.columns(column_type::text, {"database", "role", "statement", "relations"})
+        .columns(
+            column_type::int8,
+            {"samples",
+             "same",
+             "different",
+             "qualified",
+             "no_view",
+             "errors",
+             "dropped",
+             "rows_without",
+             "rows_with"})
+        .columns(column_type::text, {"sqlstate", "error", "last_seen", "fingerprint"});
+    auto all = source.shadowed();
+    // What a DBA has to look at comes first.
+    std::ranges::stable_sort(all, std::ranges::greater{}, [](const shadowed_shape& one) {
+        return std::tuple{one.different != 0, one.errors != 0, one.last_seen};
+    });
+    const auto unless_empty = [](const std::string& text) {
+        return text.empty() ? cell{std::nullopt} : cell{text};
+    };
+    for (const auto& one : all) {
+        rows.row(
+            {one.database,
+             one.role,
+             shorten(one.text, statement_size_shown),
+             one.relations,
+             one.samples,
+             one.same,
+             one.different,
+             one.qualified,
+             one.no_view,
+             one.errors,
+             one.dropped,
+             one.rows ? cell{one.rows->first} : cell{std::nullopt},
+             one.rows ? cell{one.rows->second} : cell{std::nullopt},
+             unless_empty(one.sqlstate),
+             unless_empty(one.error),
+             timestamp(one.last_seen),
+             fmt::format("{:016x}", one.fingerprint)});
     }
     return rows.take();
 }

@@ -12,6 +12,7 @@
 #include <cstdint>
 #include <optional>
 #include <string>
+#include <utility>
 #include <vector>
 
 namespace postern::admin {
@@ -115,6 +116,27 @@ struct recent_statement {
     wall_time last_seen;
 };
 
+/// The reads of one shape and role that shadow mode has sampled.
+struct shadowed_shape {
+    std::string database;
+    std::string role;
+    std::string text;  ///< without values
+    std::string relations;
+    std::uint64_t fingerprint = 0;
+    std::uint64_t samples = 0;
+    std::uint64_t same = 0;
+    std::uint64_t different = 0;
+    std::uint64_t qualified = 0;
+    std::uint64_t no_view = 0;
+    std::uint64_t errors = 0;
+    std::uint64_t dropped = 0;
+    /// Rows of the last two answers that differed, without and with the policies.
+    std::optional<std::pair<std::uint64_t, std::uint64_t>> rows;
+    std::string sqlstate;  ///< of the last error; empty: none
+    std::string error;
+    wall_time last_seen;
+};
+
 /// How SHUTDOWN ends the process.
 enum class shutdown_mode : std::uint8_t {
     at_once,           ///< as SIGINT: transactions are rolled back
@@ -136,6 +158,7 @@ public:
     virtual std::vector<memory_use> memory() const = 0;
     virtual cache_numbers cache() const = 0;
     virtual std::vector<recent_statement> recent_statements() const = 0;
+    virtual std::vector<shadowed_shape> shadowed() const = 0;
     virtual session::settings_ptr settings() const = 0;  ///< those in force; never null
     virtual std::string version() const = 0;             ///< for example 0.1.0
     virtual std::chrono::seconds uptime() const = 0;

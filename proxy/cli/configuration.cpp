@@ -50,6 +50,15 @@ void check_together(section& top, const session::settings& settings) {
                 settings.auth_query.empty() ? "the cache (which reads the catalog)"
                                             : "auth_query"));
     }
+    for (const auto& one : settings.databases) {
+        if (!one.shadow || !settings.identity.variables.empty()) continue;
+        top.refuse(
+            "databases",
+            fmt::format(
+                "has shadow for \"{}\", which samples what sessions with an identity read: "
+                "identity.variables has to name at least one",
+                one.name));
+    }
     for (const auto* group : {&settings.admin_users, &settings.stats_users}) {
         for (const auto& name : *group) {
             if (settings.users.contains(name) || !settings.auth_query.empty()) continue;

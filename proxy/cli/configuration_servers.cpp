@@ -99,6 +99,33 @@ void read_upstream_tls(section& from, pool::upstream_tls& into) {
     into.context = std::move(*made);
 }
 
+/// Off without this section. `into.service` is known already.
+void read_shadow(section& database, session::database& into) {
+    auto from = database.child("shadow");
+    session::shadow_mode shadow;
+    shadow.login = into.service;
+    from.text("schema", shadow.how.schema);
+    from.fraction("sample", shadow.how.share);
+    from.duration("statement_timeout", shadow.how.statement_timeout, 1ms, 1min);
+    from.number("rows", shadow.how.rows_max, 1, 1'000'000'000);
+    if (from.has("user")) shadow.login = {};
+    from.text("user", shadow.login.user);
+    const auto password = read_secret(from, "password");
+    if (password) shadow.login.password = *password;
+    if (!from.present()) return;
+    // PostgreSQL's NAMEDATALEN.
+    if (shadow.how.schema.size() > 63)
+        from.refuse("schema", "must be a name of at most 63 bytes, as PostgreSQL has them");
+    if (password && !from.has("user"))
+        return from.refuse_whole("has a password, but no user that it is of");
+    if (shadow.login.user.empty()) {
+        return from.refuse_whole(
+            "needs a user, or a service.user of its database, that may SET ROLE to those of the "
+            "sessions");
+    }
+    into.shadow = std::move(shadow);
+}
+
 void read_database(section& from, session::database& into) {
     {
         auto tls = from.child("tls");
@@ -122,6 +149,7 @@ void read_database(section& from, session::database& into) {
     service.text("user", into.service.user);
     if (const auto password = read_secret(service, "password")) into.service.password = *password;
     if (service.present() && !service.has("user")) service.refuse_whole("needs a user");
+    read_shadow(from, into);
     into.number = number_of(into);
 }
 

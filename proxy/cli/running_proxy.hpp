@@ -34,6 +34,7 @@ public:
     std::vector<admin::memory_use> memory() const override;
     admin::cache_numbers cache() const override;
     std::vector<admin::recent_statement> recent_statements() const override;
+    std::vector<admin::shadowed_shape> shadowed() const override;
     session::settings_ptr settings() const override;
     std::string version() const override;
     std::chrono::seconds uptime() const override;

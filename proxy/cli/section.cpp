@@ -224,6 +224,19 @@ std::optional<std::int64_t> section::whole(
     return value;
 }
 
+void section::fraction(std::string_view key, double& into) {
+    constexpr std::string_view expected = "a number from 0 to 1, such as 0.01";
+    const auto* one = ask(key);
+    if (one == nullptr || !is_plain(*one, expected)) return;
+    const auto& digits = one->value.Scalar();
+    const auto* const end = digits.data() + digits.size();
+    double value = 0;
+    const auto [rest, error] = std::from_chars(digits.data(), end, value);
+    if (error != std::errc{} || rest != end || !(value >= 0 && value <= 1))
+        return wrong(*one, expected);
+    into = value;
+}
+
 void section::duration(
     std::string_view key,
     std::chrono::milliseconds& into,

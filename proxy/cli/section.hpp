@@ -77,6 +77,8 @@ public:
     void number(std::string_view key, Integer& into, std::int64_t min, std::int64_t max) {
         if (const auto value = whole(key, min, max)) into = static_cast<Integer>(*value);
     }
+    /// A share, from 0 to 1.
+    void fraction(std::string_view key, double& into);
     void duration(
         std::string_view key,
         std::chrono::milliseconds& into,

@@ -635,6 +635,8 @@ void session::render_execution(execution& one, bool with_description, std::strin
 }
 
 void session::note_local(const execution& one) {
+    if (sampler_->is_on() && one.hit != nullptr) [[unlikely]]
+        sample(one);
     const bool redis = one.why == reason::hit_redis;
     if (one.why == reason::hit_near || one.why == reason::joined_flight) {
         metrics::add(metrics::counter::hits_near);

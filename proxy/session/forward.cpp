@@ -158,6 +158,8 @@ session::step session::forward() {
         return step::consumed;
     }
     if (!have_server() || !dressed()) return phase_ == phase::closing ? step::ended : step::waiting;
+    if (sampler_->is_on()) [[unlikely]]
+        sample_forwarded();
     begin_running();
     raise_fence();
     prepare_fills();

@@ -132,6 +132,16 @@ void note_effects(plan& out, const sql::statement_facts& facts, const catalog::f
                              found.pin == sql::pin_cause::unread_catalog;
 }
 
+/// Run again it changes nothing and takes no lock that anybody would notice, and on one snapshot it
+/// answers as before.
+bool may_be_sampled(const plan& of) {
+    const auto* only = of.single();
+    if (of.blind || only == nullptr || only->kind != statement_kind::select) return false;
+    const auto& found = of.footprints.front();
+    return found.repeatable && !found.reads.empty() && !of.writes() && !of.takes_locks &&
+           !of.hides_settings && only->settings.empty() && found.pin == sql::pin_cause::none;
+}
+
 void judge(plan& out, const catalog::snapshot* catalog) {
     const auto& statements = out.analysis->facts->statements;
     if (statements.size() != 1) {
@@ -207,6 +217,7 @@ std::shared_ptr<plan> make_plan(
     sort_unique(out.write_tags);
     out.atomic_alone = analysis->facts->statements.size() == 1 &&
                        is_atomic_alone(analysis->facts->statements.front().kind);
+    out.may_be_sampled = may_be_sampled(out);
     judge(out, catalog);
     return made;
 }

@@ -72,9 +72,14 @@ struct plan {
     bool blind = false;
     /// Reads or writes data: the identity has to be in its transaction before it runs.
     bool needs_identity = false;
+    /// A plain read of known relations: shadow mode may run it again.
+    bool may_be_sampled = false;
 
     std::uint64_t catalog_epoch = 0;
     settings_ptr settings;
+
+    /// Shadow mode has taken a statement of this shape. Of the owner's thread.
+    mutable bool was_sampled = false;
 
     std::string text;  ///< as it was first seen, shortened; for SHOW CACHE WHY
     mutable std::atomic<std::uint64_t> count{0};

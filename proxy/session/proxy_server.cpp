@@ -143,6 +143,7 @@ outcome<void> proxy_server::start(std::vector<listening_socket> handed) {
         sockets_.push_back(std::move(*made));
     }
     start_catalogs();
+    shared_.configure_samplers(*shared_.settings());
     for (auto& one : shared_.workers) {
         sweep(*one);
         threads_.emplace_back([home = one.get()] { home->events.run(); });
@@ -262,6 +263,7 @@ void proxy_server::reload(settings_ptr fresh) {
     for (auto& [name, one] : shared_.databases) {
         one.watcher->set_vouched(fresh->rules.functions, fresh->identity.variables);
     }
+    shared_.configure_samplers(*fresh);
     const bool identity_changed = before->identity.variables != fresh->identity.variables;
     shared_.set_settings(std::move(fresh));
     shared_.versions.bump_everything();
@@ -351,6 +353,7 @@ void proxy_server::stop() {
         one.watcher.reset();
         one.auth.reset();
     }
+    shared_.stop_samplers();
     // Nobody runs any more: idle servers go while their threads' pollers are there.
     for (const auto& one : shared_.pools()) {
         for (const auto& home : shared_.workers)

@@ -497,6 +497,12 @@ private:
     void on_granted(pool::grant given);
     void on_wait_expired();
 
+    // sample.cpp: what shadow mode is given to run again
+    void sample_forwarded();
+    void sample(const execution& one);
+    bool may_sample(const execution& one) const;
+    catalog::sampled_read copy_of(const execution& one) const;
+
     // relay.cpp: what comes back
     void on_server_readable();
     enum class passage : std::uint8_t { forward, swallow, broken };
@@ -615,6 +621,7 @@ private:
     std::int32_t cancel_key_ = 0;
     std::string cancel_secret_;
     catalog::watcher* watcher_ = nullptr;
+    catalog::sampler* sampler_ = nullptr;  // never null once it is logged in to a database
     pool::pool_ptr pool_;
     traffic* traffic_;                    // of its thread and database
     std::unique_ptr<pool::timer> timer_;  // while something is waited for

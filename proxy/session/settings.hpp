@@ -4,6 +4,7 @@
 
 #include "auth/access.hpp"
 #include "cache/rules.hpp"
+#include "catalog/sampler.hpp"
 #include "identity/settings.hpp"
 #include "pool/settings.hpp"
 #include "wire/frontend.hpp"
@@ -63,6 +64,12 @@ struct user {
         {};  ///< of the password; absent: for ever
 };
 
+/// Shadow mode of a database, see catalog/sampler.hpp.
+struct shadow_mode {
+    pool::credentials login;        ///< of Postern's own that runs reads a second time
+    catalog::sampler_settings how;  ///< but for the conninfo
+};
+
 /// One name that clients may connect to.
 struct database {
     std::string name;  ///< what clients ask for
@@ -70,7 +77,8 @@ struct database {
     pool::settings pool;
     /// Role and password of Postern's own connections (catalog, auth_query).
     pool::credentials service;
-    std::uint32_t number = 0;  ///< unique in the process; part of tags and keys
+    std::optional<shadow_mode> shadow = {};  ///< absent: off
+    std::uint32_t number = 0;                ///< unique in the process; part of tags and keys
     client_timeouts timeouts = {};
     std::uint32_t clients_max = 0;  ///< of all its users; 0: as many as there may be
     std::uint32_t servers_max = 0;  ///< likewise, of its pools together

@@ -3,9 +3,12 @@
 #include "auth/scram.hpp"
 #include "auth/secret.hpp"
 #include "base/log.hpp"
+#include "session/conninfo.hpp"
 #include "session/worker.hpp"
 
 #include <fmt/format.h>
+
+#include <algorithm>
 
 namespace postern::session {
 
@@ -142,6 +145,10 @@ bool shared_state::resume(const database_scope& which) {
     for (const auto& one : pools()) {
         if (covers(which, one->database()) && !admits.is_paused(one->database())) one->resume();
     }
+    const std::scoped_lock lock{mutex_};
+    for (const auto& [name, one] : samplers_) {
+        if (covers(which, name) && !admits.is_paused(name)) one->resume();
+    }
     return was_paused;
 }
 
@@ -150,6 +157,14 @@ bool shared_state::is_drained(const database_scope& which) {
         if (covers(which, one->database()) && one->servers() != 0) return false;
     }
     bool gone = true;
+    {
+        const std::scoped_lock lock{mutex_};
+        for (const auto& [name, one] : samplers_) {
+            if (!covers(which, name)) continue;
+            one->pause();
+            gone &= !one->is_connected();
+        }
+    }
     for (auto& [name, one] : databases) {
         if (!covers(which, name)) continue;
         one.watcher->pause();
@@ -170,6 +185,12 @@ void shared_state::reconnect(const database_scope& which) {
         one.watcher->reconnect();
         if (one.auth) one.auth->reconnect();
     }
+    {
+        const std::scoped_lock lock{mutex_};
+        for (const auto& [name, one] : samplers_) {
+            if (covers(which, name)) one->reconnect();
+        }
+    }
     versions.bump_everything();
 }
 
@@ -179,6 +200,51 @@ std::size_t shared_state::outdated(const database_scope& which) const {
         if (covers(which, one->database())) left += one->outdated();
     }
     return left;
+}
+
+catalog::sampler& shared_state::sampler_of(const std::string& database_name) {
+    const std::scoped_lock lock{mutex_};
+    auto& found = samplers_[database_name];
+    if (found == nullptr) {
+        found = std::make_unique<catalog::sampler>(database_name);
+        if (admits.is_paused(database_name)) found->pause();
+    }
+    return *found;
+}
+
+void shared_state::configure_samplers(const struct settings& fresh) {
+    for (const auto& one : fresh.databases) {
+        auto& found = sampler_of(one.name);
+        if (!one.shadow) {
+            found.configure(std::nullopt);
+            continue;
+        }
+        auto how = one.shadow->how;
+        auto where = one;
+        where.service = one.shadow->login;
+        how.conninfo = service_conninfo(where);
+        found.configure(std::move(how));
+    }
+    const std::scoped_lock lock{mutex_};
+    for (const auto& [name, one] : samplers_) {
+        if (std::ranges::find(fresh.databases, name, &database::name) == fresh.databases.end())
+            one->configure(std::nullopt);
+    }
+}
+
+std::vector<catalog::sampled_shape> shared_state::sampled_shapes() const {
+    std::vector<catalog::sampled_shape> out;
+    const std::scoped_lock lock{mutex_};
+    for (const auto& [unused, one] : samplers_) {
+        for (auto& shape : one->shapes())
+            out.push_back(std::move(shape));
+    }
+    return out;
+}
+
+void shared_state::stop_samplers() {
+    const std::scoped_lock lock{mutex_};
+    samplers_.clear();
 }
 
 catalog::watcher* shared_state::watcher_of(const std::string& database_name) const {

@@ -7,6 +7,7 @@
 #include "cache/near_store.hpp"
 #include "cache/redis_store.hpp"
 #include "catalog/auth_lookup.hpp"
+#include "catalog/sampler.hpp"
 #include "catalog/watcher.hpp"
 #include "coherence/version_table.hpp"
 #include "pool/pool.hpp"
@@ -94,6 +95,15 @@ struct shared_state {
     /// Servers that reconnect() has left.
     std::size_t outdated(const database_scope& which) const;
 
+    /// Shadow mode of a database; made on first use, off until configure_samplers() has turned it
+    /// on.
+    catalog::sampler& sampler_of(const std::string& database_name);
+    /// As this configuration has them; databases that it does not have are off.
+    void configure_samplers(const struct settings& fresh);
+    std::vector<catalog::sampled_shape> sampled_shapes() const;
+    /// Once nobody uses them any more.
+    void stop_samplers();
+
     catalog::watcher* watcher_of(const std::string& database_name) const;
     catalog::auth_lookup* auth_of(const std::string& database_name) const;
 
@@ -130,6 +140,7 @@ private:
     settings_ptr settings_;
     std::atomic<std::uint64_t> settings_epoch_{1};
     std::map<std::pair<std::string, std::string>, pool::pool_ptr> pools_;
+    std::map<std::string, std::unique_ptr<catalog::sampler>> samplers_;
     // Of those that have a limit; made with their first pool.
     std::map<std::string, std::shared_ptr<pool::allowance>> allowances_of_databases_;
     std::map<std::string, std::shared_ptr<pool::allowance>> allowances_of_users_;

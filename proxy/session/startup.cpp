@@ -519,6 +519,7 @@ void session::authenticated() {
         return end();
     }
     watcher_ = worker_.shared.watcher_of(database_->name);
+    sampler_ = &worker_.shared.sampler_of(database_->name);
     if (settings_->rls == rls_mode::required) return prove_policies();
     admit();
 }

@@ -125,6 +125,9 @@ public:
     std::string spare_buffer();
     void keep_buffer(std::string emptied);
 
+    /// Counts the reads of which shadow mode draws its share.
+    std::uint64_t reads_drawn_from = 0;
+
     /// What a session with certain startup parameters is announced, learnt from a server.
     std::unordered_map<std::string, pool::reported_parameters> welcomes;
 

@@ -191,6 +191,35 @@ TEST_CASE("SHOW CACHE WHY has the newest first, in one line each") {
     CHECK(column(reply, "last_seen").at(0) == "2023-11-14 22:13:21.500 UTC");
 }
 
+TEST_CASE("SHOW SHADOW has what will differ first, then what fails, then the newest") {
+    made_up_source source;
+    const auto add = [&](std::string text) -> admin::shadowed_shape& {
+        auto& one = source.shadow_rows.emplace_back();
+        one.database = "tracker";
+        one.role = "app";
+        one.text = std::move(text);
+        one.last_seen = noon;
+        return one;
+    };
+    add("older").same = 2;
+    add("newer").last_seen = noon + 1500ms;
+    auto& broken = add("broken");
+    broken.errors = 1;
+    broken.sqlstate = "42703";
+    auto& changed = add("changed");
+    changed.different = 3;
+    changed.rows = {10, 4};
+    const auto reply = run_console("SHOW SHADOW", source);
+    CHECK(
+        column(reply, "statement") ==
+        std::vector<std::string>{"changed", "broken", "newer", "older"});
+    CHECK(column(reply, "different").at(0) == "3");
+    CHECK(column(reply, "rows_without").at(0) == "10");
+    CHECK(column(reply, "rows_with").at(0) == "4");
+    CHECK(column(reply, "sqlstate").at(1) == "42703");
+    CHECK(column(reply, "same").at(3) == "2");
+}
+
 TEST_CASE("SHOW CACHE says whether Redis is there") {
     made_up_source source;
     source.cache_values.near_entries = 12;
@@ -270,7 +299,7 @@ TEST_CASE("SHOW HELP names every command, and each of them is known") {
     made_up_source source;
     source.paused = {""};
     const auto commands = column(run_console("SHOW HELP", source), "command");
-    CHECK(commands.size() == 37);
+    CHECK(commands.size() == 38);
     for (const auto& one : commands) {
         CAPTURE(one);
         const auto error = run_console(one.substr(0, one.find(" [")), source).error;

@@ -18,6 +18,7 @@ public:
     std::vector<postern::admin::peer> server_rows;
     postern::admin::cache_numbers cache_values;
     std::vector<postern::admin::recent_statement> recent_rows;
+    std::vector<postern::admin::shadowed_shape> shadow_rows;
     postern::session::settings values;
     std::optional<std::string> reload_failure;
     int reloads = 0;
@@ -46,6 +47,7 @@ public:
     std::vector<postern::admin::recent_statement> recent_statements() const override {
         return recent_rows;
     }
+    std::vector<postern::admin::shadowed_shape> shadowed() const override { return shadow_rows; }
     postern::session::settings_ptr settings() const override {
         return std::make_shared<const postern::session::settings>(values);
     }

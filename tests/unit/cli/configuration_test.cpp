@@ -247,6 +247,75 @@ rls: required
     CHECK(all.session.rls == session::rls_mode::required);
 }
 
+TEST_CASE("shadow mode is off unless a database has its section, and logs in as the catalog does") {
+    CHECK_FALSE(load_below("").session.databases[0].shadow.has_value());
+    const auto shadow_of = [](const std::string& section) {
+        const scratch_folder folder;
+        const auto loaded = load_configuration(folder.write(
+            "p.yaml",
+            "listen: [{address: 127.0.0.1}]\nusers: {u: {auth: trust}}\n"
+            "identity: {variables: [app.user_id]}\n"
+            "databases: {d: {service: {user: s, password: t}, shadow: " +
+                section + "}}"));
+        REQUIRE_MESSAGE(loaded.has_value(), loaded.error().message);
+        return loaded.value().session.databases[0].shadow.value();
+    };
+    const auto plain = shadow_of("{}");
+    CHECK(plain.login.user == "s");
+    CHECK(plain.login.password == "t");
+    CHECK(plain.how == catalog::sampler_settings{});
+    const auto own = shadow_of(
+        "{schema: views, sample: 0.5, statement_timeout: 50ms, rows: 7, user: v, password: w}");
+    CHECK(own.login.user == "v");
+    CHECK(own.login.password == "w");
+    CHECK(own.how.schema == "views");
+    CHECK(own.how.share == 0.5);
+    CHECK(own.how.statement_timeout == 50ms);
+    CHECK(own.how.rows_max == 7);
+    CHECK(shadow_of("{user: v}").login.password == "");
+}
+
+TEST_CASE("what is wrong in a database's shadow is refused with its place") {
+    const std::string start = "listen: [{address: 127.0.0.1}]\nusers: {u: {auth: trust}}\n";
+    const auto refusal_of = [&](const std::string& section) {
+        return refusal(
+            start + "identity: {variables: [a.b]}\ndatabases: {d: {service: {user: s}, shadow: " +
+            section + "}}");
+    };
+    CHECK(
+        refusal_of("{sample: 1%}") ==
+        "p.yaml:4:54: databases.d.shadow.sample must be a number from 0 to 1, such as 0.01, not "
+        "\"1%\"");
+    for (const auto* wrong : {"1.5", "-0.1", "nan", "inf", "many"}) {
+        CAPTURE(wrong);
+        CHECK(
+            refusal_of(std::string{"{sample: "} + wrong + "}") ==
+            std::string{"p.yaml:4:54: databases.d.shadow.sample must be a number from 0 to 1, such "
+                        "as 0.01, not \""} +
+                wrong + '"');
+    }
+    CHECK(
+        refusal_of("{statement_timeout: 1h}") ==
+        "p.yaml:4:65: databases.d.shadow.statement_timeout must be a duration from 1ms to 1min, "
+        "such as 20ms, 5s or 10min, not \"1h\"");
+    CHECK(
+        refusal_of("{password: x}") ==
+        "p.yaml:4:37: databases.d.shadow has a password, but no user that it is of");
+    CHECK(
+        refusal_of("{samples: 1}") ==
+        "p.yaml:4:46: databases.d.shadow.samples is not a key; did you mean \"sample\"?");
+    CHECK(
+        refusal(
+            start + "cache: {enabled: false}\nidentity: {variables: [a.b]}\n"
+                    "databases: {d: {shadow: {}}}") ==
+        "p.yaml:5:17: databases.d.shadow needs a user, or a service.user of its database, that may "
+        "SET ROLE to those of the sessions");
+    CHECK(
+        refusal(start + "databases: {d: {service: {user: s}, shadow: {}}}") ==
+        "p.yaml:3:12: databases has shadow for \"d\", which samples what sessions with an identity "
+        "read: identity.variables has to name at least one");
+}
+
 TEST_CASE("rules and vouched functions are read") {
     const scratch_folder folder;
     folder.write("r.yaml", R"(
