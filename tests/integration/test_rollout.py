@@ -11,7 +11,9 @@ import psycopg2
 import pytest
 from harness import tracker
 from harness.servers import postern_program
+from harness.tables import table
 from harness.waiting import eventually
+from harness.wire import Client
 
 pytestmark = pytest.mark.needs_postern
 
@@ -27,7 +29,7 @@ GRANT SELECT, INSERT, UPDATE, DELETE ON users, projects, project_members, sprint
 def world():
     with tracker.Tracker() as one:
         one.run(ROLES)
-        one.start_postern()
+        one.start_postern(shadow={"user": "sampler", "password": "sampler-secret", "sample": 0})
         yield one
 
 
@@ -79,6 +81,25 @@ def connect(address, role, password):
 
 
 # Shadow views
+
+def test_shadow_mode_tells_which_reads_of_the_application_will_differ(off):
+    """The views of policies/ are what Postern's sampler looks through; the first of each shape is sampled."""
+    run_script(off.pg, "rollout/shadow_on")
+    (administrator,), (member,) = off.run(
+        "SELECT min(id) FROM users WHERE role = 'admin' AND is_active UNION ALL"
+        " SELECT min(user_id) FROM project_members m JOIN users u ON u.id = m.user_id WHERE u.role = 'user' AND u.is_active")
+    with off.client(administrator) as client:
+        seen_by_all = client.query("SELECT count(*) FROM comments WHERE id IN (SELECT id FROM comments)").rows
+    with off.client(member) as client:
+        assert client.query("SELECT count(*) FROM comments c WHERE EXISTS (SELECT FROM comments WHERE id = c.id)").rows == seen_by_all
+
+    def found():
+        with Client(off.postern.address, database="postern") as console:
+            rows = [row for row in table(console.query("show shadow")) if "count" in row["statement"] and "comments" in row["statement"]]
+        return {"EXISTS" in row["statement"]: (row["same"], row["different"], row["errors"]) for row in rows} if len(rows) == 2 else None
+
+    assert eventually(found, "both samples") == {False: ("1", "0", "0"), True: ("0", "1", "0")}
+
 
 PEOPLE = [None, "", "x", *range(1, 40), 999]
 

@@ -106,13 +106,13 @@ class Tracker:
             self.pg.remove()
             raise
 
-    def start_postern(self):
-        """With the rules that stand beside the policies; the application sets who is asking."""
+    def start_postern(self, **database):
+        """With the rules that stand beside the policies; the application sets who is asking. `database`: more of its section."""
         self.relay = Relay(self.pg.address)
         host, port = self.relay.address
         self.postern = Postern(self.relay.address, {
             "databases": {"app": None, "tracker": {
-                "host": host, "port": port, "service": {"user": "postern", "password": "postern-secret"}}},
+                "host": host, "port": port, "service": {"user": "postern", "password": "postern-secret"}, **database}},
             "users": {"tracker_app": {"auth": "scram", "password": "tracker-secret"}},
             "identity": {"variables": ["app.user_id"], "trust": {"client_set": True}},
             "rls": "required",
