@@ -3,7 +3,7 @@
 //
 // Asio re-arms its registration with a system call for every wait, and its loop around an epoll of
 // ours cost three more for every wake-up. Clients and servers of a proxy are always waited for:
-// they are registered once, level-triggered, and the thread sleeps in that epoll itself. What still
+// they are registered once, and the thread sleeps in that epoll itself. What still
 // needs Asio (names to be resolved and addresses tried in turn, Redis) is a guest: while there is
 // one, Asio does the sleeping and this epoll is one of the descriptors it waits for.
 // bench/README.md has figures.
