@@ -147,9 +147,13 @@ bool session::is_too_large(char tag, std::size_t size) {
     return true;
 }
 
+void session::begin_request() {
+    pending_.again = pending_.started_at != 0;
+    if (!pending_.again) active_at_ = pending_.started_at = worker_.events.round_began_at();
+}
+
 session::step session::handle_query(const wire::message& message) {
-    if (pending_.started_at == 0)
-        active_at_ = pending_.started_at = worker_.events.round_began_at();
+    begin_request();
     front_.batch.messages.clear();
     front_.batch.messages.push_back(message);
     front_.batch.size = message.whole.size();
@@ -245,8 +249,7 @@ bool session::collect_batch(std::string_view bytes) {
 }
 
 session::step session::handle_batch() {
-    if (pending_.started_at == 0)
-        active_at_ = pending_.started_at = worker_.events.round_began_at();
+    begin_request();
     front_.is_query = false;
     front_.query_text = {};
     refresh_plan_context();
@@ -358,7 +361,8 @@ bool session::classify_message(const wire::message& message) {
                  front_.parse.parameter_types,
                  catalog_epoch(),
                  readable(front_.parse.query),
-                 is_obscure(front_.parse.query))});
+                 is_obscure(front_.parse.query),
+                 pending_.again)});
         namings_visible_ = namings_.size();
         return true;
     }
@@ -494,7 +498,7 @@ const prepared_ptr& session::find_statement(std::string_view name) const {
 plan_ptr session::plan_of(const sql::analysis_ptr& analysis, std::string_view text) {
     if (analysis != nullptr) return worker_.plan_of(analysis, text, plan_context_, watcher_);
     return worker_.plan_of(
-        readable(text) ? worker_.analyzer.analyze(text) : sql::analyzer::unknown(),
+        readable(text) ? worker_.analyzer.analyze(text, pending_.again) : sql::analyzer::unknown(),
         text,
         plan_context_,
         watcher_);

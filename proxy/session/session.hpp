@@ -108,6 +108,7 @@ struct execution {
 struct pending_request {
     monotonic_ns started_at = 0;
     monotonic_ns granted_at = 0;  ///< when it had to wait for a server
+    bool again = false;           ///< it was looked at before, and had to wait
     bool asked_redis = false;
     cache::entry_ptr from_redis;
     bool joined_flight = false;
@@ -371,6 +372,7 @@ private:
 
     // request.cpp: what a request is made of
     step handle_request(std::string_view bytes, std::size_t& used);
+    void begin_request();
     step handle_query(const wire::message& message);
     step handle_batch();
     step handle_malformed();

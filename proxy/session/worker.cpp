@@ -104,7 +104,8 @@ prepared_ptr worker::prepare(
     const std::vector<std::uint32_t>& parameter_types,
     std::uint64_t catalog_epoch,
     bool readable,
-    bool obscure) {
+    bool obscure,
+    bool again) {
     hash128 hash = hash_bytes(text);
     hash.high += catalog_epoch * 0x9E3779B97F4A7C15U + (readable ? 0 : 1) + (obscure ? 2 : 0);
     if (!parameter_types.empty()) {
@@ -132,11 +133,11 @@ prepared_ptr worker::prepare(
     fresh->catalog_epoch = catalog_epoch;
     fresh->readable = readable;
     fresh->obscure = obscure;
-    fresh->analysis = readable ? analyzer.analyze(text) : sql::analyzer::unknown();
+    fresh->analysis = readable ? analyzer.analyze(text, again) : sql::analyzer::unknown();
     fresh->hash = hash;
     // With constants in its text hardly any is prepared twice.
-    if (!prepared_once_.met_before(hash) || fresh->material->size() > prepared_bytes_max / 16)
-        return fresh;
+    const bool comes_again = !again && prepared_once_.met_before(hash);
+    if (!comes_again || fresh->material->size() > prepared_bytes_max / 16) return fresh;
     prepared_bytes_ += fresh->material->size();
     while (prepared_.size() >= prepared_max || prepared_bytes_ > prepared_bytes_max)
         forget(prepared_.begin());

@@ -142,13 +142,14 @@ public:
     /// `catalog_epoch`: what is prepared after DDL is another statement on the servers than before,
     /// since PostgreSQL refuses to run the old one once its row type has changed (0A000).
     /// `readable`: the text means what the analyzer takes it for; else nothing is known of it, and
-    /// `obscure` says whether not even its constants are.
+    /// `obscure` says whether not even its constants are. `again`: as for the analyzer.
     prepared_ptr prepare(
         std::string_view text,
         const std::vector<std::uint32_t>& parameter_types,
         std::uint64_t catalog_epoch,
         bool readable = true,
-        bool obscure = false);
+        bool obscure = false,
+        bool again = false);
 
     /// Equal materials are one pointer.
     statement_context_ptr intern(std::string material);

@@ -95,7 +95,7 @@ analyzer::analyzer(limits bounds)
 
 analyzer::~analyzer() = default;
 
-analysis_ptr analyzer::analyze(std::string_view text) {
+analysis_ptr analyzer::analyze(std::string_view text, bool again) {
     state& self = *state_;
     if (text.size() > self.bounds.parse_size_max) return unknown();
     const hash128 text_hash = hash_bytes(text);
@@ -112,7 +112,7 @@ analysis_ptr analyzer::analyze(std::string_view text) {
         if (variants* shape = self.shapes.find(shape_hash, self.key)) {
             ++self.seen.shape_hits;
             analysis_ptr found = shape->get(scan.lifted_time_constant, scan.hint_bypass);
-            if (!self.met.met_before(text_hash)) return found;
+            if (again || !self.met.met_before(text_hash)) return found;
             const std::size_t bytes = bytes_of(*found->facts);
             self.texts.insert(text_hash, text, found, bytes > shared_facts_bytes_max ? bytes : 0);
             return found;
@@ -124,7 +124,7 @@ analysis_ptr analyzer::analyze(std::string_view text) {
     const bool is_shape = scan.has_shape && parsed.facts.understood && !scan.lifted_time_constant;
     // Where a lifted constant depends on the time, whether one that stayed does too is not known:
     // such a text is remembered by itself.
-    const bool is_kept = is_shape || self.met.met_before(text_hash);
+    const bool is_kept = is_shape || (!again && self.met.met_before(text_hash));
     variants made(
         std::make_shared<const text_facts>(std::move(parsed.facts)),
         parsed.has_time_constant,

@@ -33,7 +33,9 @@ public:
     /// Never null and never fails: what can't be parsed is `understood == false`.
     /// `text` is assumed to be lexed with standard_conforming_strings = on; a session that has it
     /// off must call analyze_uncached_unknown() instead.
-    analysis_ptr analyze(std::string_view text);
+    /// `again`: its sender has not sent it once more, the same request is only looked at anew. That
+    /// is no reason to remember it.
+    analysis_ptr analyze(std::string_view text, bool again = false);
 
     /// What a text counts as when nothing about it may be believed.
     static analysis_ptr unknown();

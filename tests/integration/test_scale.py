@@ -160,6 +160,27 @@ def test_texts_that_come_once_leave_nothing_behind():
         assert memory(own.postern) - before < 12
 
 
+@pytest.mark.skipif(SANITIZED, reason="a sanitizer keeps what was freed")
+def test_a_text_that_had_to_wait_for_a_server_has_come_once():
+    """It is looked at anew when there is one."""
+    with World("CREATE TABLE t(a int)", pool_size=1, settings={"cache": {"memory": "1MiB"}}) as own, \
+            contextlib.ExitStack() as stack:
+        clients = [stack.enter_context(own.client()) for _ in range(8)]
+
+        def ask(numbers):
+            for n in numbers:
+                for number, client in enumerate(clients):
+                    client.send(query(f"select {n}; select 'for client {number}', {n}"))
+                for client in clients:
+                    client.until("Z")
+                    client.transcript.clear()
+
+        ask(range(300))
+        before = memory(own.postern)
+        ask(range(300, 1_800))
+        assert memory(own.postern) - before < 8
+
+
 # --- slow readers ---
 
 

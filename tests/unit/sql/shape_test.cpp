@@ -136,6 +136,9 @@ TEST_CASE("an analysis says whether it will be found again") {
     const std::string two = "INSERT INTO t VALUES (1); UPDATE t SET x = 1";
     const analysis_ptr first = subject.analyze(two);
     CHECK_FALSE(first->kept);
+    // Nobody has sent it once more.
+    for (int i = 0; i < 3; ++i)
+        CHECK_FALSE(subject.analyze(two, true)->kept);
     const analysis_ptr second = subject.analyze(two);
     CHECK(second->kept);
     CHECK(second->id != first->id);
