@@ -729,7 +729,8 @@ void session::pin_blind(const plan_ptr& ran) {
 }
 
 void session::on_catalog_read() {
-    if (awaits_proof_ && phase_ == phase::welcoming) return prove_policies();
+    if (waiting_for_ != nullptr && std::string_view{waiting_for_} == waits_for_catalog)
+        return prove_policies();
     reconsider_pins();
 }
 

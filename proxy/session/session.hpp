@@ -210,6 +210,8 @@ struct front_request {
 
 /// What a session waits for while a cancel request of Postern's own is under way to its server.
 inline constexpr const char* waits_for_cancel = "cancel";
+/// What a login waits for under `rls: required` while nobody can tell whether policies bind it.
+inline constexpr const char* waits_for_catalog = "catalog";
 
 /// PgBouncer's words.
 inline constexpr std::string_view no_blocks =
@@ -672,7 +674,6 @@ private:
     bool identity_injected_ = false;  // the server's transaction carries the identity in force
     bool identity_was_sent_ = false;  // an earlier one may: then even an empty one must replace it
 
-    bool awaits_proof_ = false;     // that policies bind it: the catalog is being read
     bool looked_for_tls_ = false;   // at the very first byte
     bool delivers_cancel_ = false;  // it stays until PostgreSQL has been signalled
     bool tls_is_direct_ = false;    // without SSLRequest in front

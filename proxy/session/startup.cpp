@@ -527,12 +527,16 @@ void session::authenticated() {
 /// Lets in whom policies bind. While the catalog is being read nobody can tell: the login waits as
 /// long as a login may take.
 void session::prove_policies() {
-    const bool waited = std::exchange(awaits_proof_, false);
+    waiting_for_ = nullptr;
     if (watcher_ != nullptr && watcher_->current() == nullptr) {
-        awaits_proof_ = true;
+        waiting_for_ = waits_for_catalog;
         worker_.awaiting_catalog.insert(id_);
-        phase_ = phase::welcoming;  // what the client sends meanwhile is kept
-        if (!waited) start_wait_timer(settings_->login_timeout, &session::refuse_policies);
+        // What the client sends meanwhile is kept, and the time for a login goes on.
+        if (std::exchange(phase_, phase::welcoming) == phase::welcoming) return;
+        const std::chrono::nanoseconds spent{postern::now() - connected_at_};
+        start_wait_timer(
+            std::chrono::ceil<std::chrono::milliseconds>(settings_->login_timeout - spent),
+            &session::refuse_policies);
         return;
     }
     if (sees_through_policies()) return refuse_policies();

@@ -218,6 +218,7 @@ void worker::add(const std::shared_ptr<session>& fresh) {
 void worker::remove(std::uint64_t id) {
     const auto gone = sessions_.find(id);
     if (gone == sessions_.end()) return;
+    awaiting_catalog.erase(id);
     if (removed_.empty()) {
         // Whoever goes may make others go.
         events.post([this] { const auto all = std::exchange(removed_, {}); });

@@ -293,6 +293,12 @@ def test_a_login_under_required_rls_waits_for_the_catalog(in_time):
             with world.client(database="postern") as console:
                 eventually(lambda: [row for row in console.rows("show clients") if row[1] == "alice"], "the login")
                 assert not found
+            # Not more than a little is kept of what comes before the login is through.
+            with world.client(login=False) as hasty:
+                hasty.raw(startup(user="trust_user", database="app"))
+                hasty.socket.settimeout(2)
+                with pytest.raises(TimeoutError):
+                    hasty.socket.sendall(query("select 1") * 4_000_000)
             cursor.execute("ROLLBACK")
             login.join(60)
             assert found == ["alice"]
