@@ -184,12 +184,16 @@ session::console_reply show_shadow(const console_source& source) {
     auto all = source.shadowed();
     // What a DBA has to look at comes first.
     std::ranges::stable_sort(all, std::ranges::greater{}, [](const shadowed_shape& one) {
-        return std::tuple{one.different != 0, one.errors != 0, one.last_seen};
+        return std::tuple{one.what.different != 0, one.what.errors != 0, one.last_seen};
     });
     const auto unless_empty = [](const std::string& text) {
         return text.empty() ? cell{std::nullopt} : cell{text};
     };
-    for (const auto& one : all) {
+    for (const auto& shape : all) {
+        const auto& one = shape.what;
+        const auto of_difference = [&](std::uint64_t count) {
+            return one.different != 0 ? cell{count} : cell{std::nullopt};
+        };
         rows.row(
             {one.database,
              one.role,
@@ -202,11 +206,11 @@ session::console_reply show_shadow(const console_source& source) {
              one.no_view,
              one.errors,
              one.dropped,
-             one.rows ? cell{one.rows->first} : cell{std::nullopt},
-             one.rows ? cell{one.rows->second} : cell{std::nullopt},
+             of_difference(one.rows_without),
+             of_difference(one.rows_with),
              unless_empty(one.sqlstate),
              unless_empty(one.error),
-             timestamp(one.last_seen),
+             timestamp(shape.last_seen),
              fmt::format("{:016x}", one.fingerprint)});
     }
     return rows.take();

@@ -5,6 +5,7 @@
 
 #include "base/reason.hpp"
 #include "base/result.hpp"
+#include "catalog/sampler.hpp"
 #include "session/admission.hpp"
 #include "session/settings.hpp"
 
@@ -12,7 +13,6 @@
 #include <cstdint>
 #include <optional>
 #include <string>
-#include <utility>
 #include <vector>
 
 namespace postern::admin {
@@ -118,22 +118,7 @@ struct recent_statement {
 
 /// The reads of one shape and role that shadow mode has sampled.
 struct shadowed_shape {
-    std::string database;
-    std::string role;
-    std::string text;  ///< without values
-    std::string relations;
-    std::uint64_t fingerprint = 0;
-    std::uint64_t samples = 0;
-    std::uint64_t same = 0;
-    std::uint64_t different = 0;
-    std::uint64_t qualified = 0;
-    std::uint64_t no_view = 0;
-    std::uint64_t errors = 0;
-    std::uint64_t dropped = 0;
-    /// Rows of the last two answers that differed, without and with the policies.
-    std::optional<std::pair<std::uint64_t, std::uint64_t>> rows;
-    std::string sqlstate;  ///< of the last error; empty: none
-    std::string error;
+    catalog::sampled_shape what;
     wall_time last_seen;
 };
 

@@ -297,24 +297,8 @@ std::vector<admin::shadowed_shape> running_proxy::shadowed() const {
     std::vector<admin::shadowed_shape> rows;
     const auto at = now();
     for (auto& one : proxy_.shared().sampled_shapes()) {
-        admin::shadowed_shape row;
-        row.database = std::move(one.database);
-        row.role = std::move(one.role);
-        row.text = std::move(one.text);
-        row.relations = std::move(one.relations);
-        row.fingerprint = one.fingerprint;
-        row.samples = one.samples;
-        row.same = one.same;
-        row.different = one.different;
-        row.qualified = one.qualified;
-        row.no_view = one.no_view;
-        row.errors = one.errors;
-        row.dropped = one.dropped;
-        if (one.different != 0) row.rows = {one.rows_without, one.rows_with};
-        row.sqlstate = std::move(one.sqlstate);
-        row.error = std::move(one.error);
-        row.last_seen = ago(at - one.last_seen);
-        rows.push_back(std::move(row));
+        const auto seen = ago(at - one.last_seen);
+        rows.push_back({std::move(one), seen});
     }
     return rows;
 }

@@ -193,22 +193,23 @@ TEST_CASE("SHOW CACHE WHY has the newest first, in one line each") {
 
 TEST_CASE("SHOW SHADOW has what will differ first, then what fails, then the newest") {
     made_up_source source;
-    const auto add = [&](std::string text) -> admin::shadowed_shape& {
+    const auto add = [&](std::string text, wall_time seen = noon) -> catalog::sampled_shape& {
         auto& one = source.shadow_rows.emplace_back();
-        one.database = "tracker";
-        one.role = "app";
-        one.text = std::move(text);
-        one.last_seen = noon;
-        return one;
+        one.what.database = "tracker";
+        one.what.role = "app";
+        one.what.text = std::move(text);
+        one.last_seen = seen;
+        return one.what;
     };
     add("older").same = 2;
-    add("newer").last_seen = noon + 1500ms;
+    add("newer", noon + 1500ms);
     auto& broken = add("broken");
     broken.errors = 1;
     broken.sqlstate = "42703";
     auto& changed = add("changed");
     changed.different = 3;
-    changed.rows = {10, 4};
+    changed.rows_without = 10;
+    changed.rows_with = 4;
     const auto reply = run_console("SHOW SHADOW", source);
     CHECK(
         column(reply, "statement") ==
