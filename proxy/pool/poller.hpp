@@ -3,10 +3,10 @@
 //
 // Asio re-arms its registration with a system call for every wait, and its loop around an epoll of
 // ours cost three more for every wake-up. Clients and servers of a proxy are always waited for:
-// they are registered once, and the thread sleeps in that epoll itself. What still
-// needs Asio (names to be resolved and addresses tried in turn, Redis) is a guest: while there is
-// one, Asio does the sleeping and this epoll is one of the descriptors it waits for.
-// bench/README.md has figures.
+// they are registered once, and the thread sleeps in that epoll itself. What still needs Asio
+// (names to be resolved and addresses tried in turn, Redis) is a guest: while there is one, Asio
+// does the sleeping and this epoll is one of the descriptors it waits for. bench/README.md has
+// figures.
 
 #pragma once
 
@@ -71,8 +71,9 @@ public:
     /// the loop goes first.
     void post(std::function<void()> task);
 
-    /// When the events, tasks or timers came that are being handled now: no later than now(), and
-    /// without asking the clock once more.
+    /// When the events, tasks or timers came that are being handled now; in a guest's handler, when
+    /// the loop last looked for events. No later than now(), and without asking the clock once
+    /// more.
     monotonic_ns round_began_at() const noexcept { return core_->round_began_at; }
 
     /// For guests: what is begun there is waited for as long as a `guest` exists.
