@@ -6,7 +6,6 @@ import json
 import os
 import subprocess
 import sys
-import threading
 import types
 
 import psycopg2
@@ -14,7 +13,8 @@ import pytest
 from harness import tracker
 from harness.reads import assert_hits, mark_of, marked, warm
 from harness.servers import free_port, postern_program
-from harness.waiting import eventually
+from harness.tracker import run_script
+from harness.waiting import Crowd, eventually
 
 pytestmark = pytest.mark.needs_postern
 
@@ -117,48 +117,25 @@ def test_a_page_of_a_projects_issues_is_read_in_its_order(world):
 # Switching off and on
 
 
-class Readers:
+class Readers(Crowd):
     """Logins of the application that read without end, and note what they saw."""
 
     def __init__(self, pg):
+        super().__init__()
         self.pg = pg
-        self.stopping = threading.Event()
         self.seen = set()
-        self.failures = []
-        self.threads = [threading.Thread(target=self._read, args=(user,)) for user in ("3", "5", "6")]
+        for user in ("3", "5", "6"):
+            self.add(self._read, user)
 
     def _read(self, user):
-        try:
-            link = psycopg2.connect(host="127.0.0.1", port=self.pg.port, dbname="tracker", user="tracker_app",
-                                    password="tracker-secret")
-            with contextlib.closing(link), link.cursor() as cursor:
-                while not self.stopping.is_set():
-                    cursor.execute("SELECT set_config('app.user_id', %s, true)", (user,))
-                    cursor.execute("SELECT count(*), count(DISTINCT project_id) FROM issues")
-                    self.seen.add((user, *cursor.fetchone()))
-                    cursor.execute("UPDATE issues SET position = position WHERE id = (SELECT min(id) FROM issues WHERE reporter_id = %s)",
-                                   (user,))
-                    link.commit()
-        except Exception as error:  # told at the end, by the thread that can fail the test
-            self.failures.append(error)
-
-    def __enter__(self):
-        for thread in self.threads:
-            thread.start()
-        return self
-
-    def __exit__(self, *_):
-        self.stopping.set()
-        for thread in self.threads:
-            thread.join()
-        assert not self.failures, self.failures
-
-
-def run_script(pg, name, **variables):
-    """As an operator does: again, when it did not get a lock in time."""
-    arguments = [part for key, value in variables.items() for part in ("-v", f"{key}={value}")]
-    path = tracker.ROOT / "policies" / "rollback" / f"{name}.sql"
-    eventually(lambda: tracker.psql(pg, *arguments, "-f", str(path), check=False).returncode == 0, name, 60)
+        link = psycopg2.connect(host="127.0.0.1", port=self.pg.port, dbname="tracker", user="tracker_app", password="tracker-secret")
+        with contextlib.closing(link), link.cursor() as cursor:
+            while not self.stopping.is_set():
+                cursor.execute("SELECT set_config('app.user_id', %s, true)", (user,))
+                cursor.execute("SELECT count(*), count(DISTINCT project_id) FROM issues")
+                self.seen.add((user, *cursor.fetchone()))
+                cursor.execute("UPDATE issues SET position = position WHERE id = (SELECT min(id) FROM issues WHERE reporter_id = %s)", (user,))
+                link.commit()
 
 
 def switched_on(world):
@@ -172,18 +149,18 @@ def test_tables_are_switched_off_and_on_under_load(world):
     with Readers(world.pg) as readers:
         eventually(lambda: readers.seen >= own, "the readers")
         assert readers.seen == own
-        run_script(world.pg, "table_off", table="issues")
+        run_script(world.pg, "rollback/table_off", table="issues")
         eventually(lambda: readers.seen >= own | all_rows, "what is seen without policies on issues")
         assert switched_on(world) == set(tracker.TABLES) - {"issues"}
-        run_script(world.pg, "table_on", table="issues")
+        run_script(world.pg, "rollback/table_on", table="issues")
         assert switched_on(world) == set(tracker.TABLES)
 
-        run_script(world.pg, "kill_switch")
+        run_script(world.pg, "rollback/kill_switch")
         assert switched_on(world) == set()
         tracker.migrate(world.pg, "up")
         assert switched_on(world) == set(), "what was switched off by hand stays off"
         for (table,) in world.run("SELECT table_name FROM postern_migration.rollout ORDER BY position"):
-            run_script(world.pg, "table_on", table=table)
+            run_script(world.pg, "rollback/table_on", table=table)
         assert switched_on(world) == set(tracker.TABLES)
         readers.seen.clear()
         eventually(lambda: readers.seen >= own, "policies in force again")
@@ -299,10 +276,10 @@ def test_the_demo_finds_that_everybody_sees_and_may_what_the_matrix_says(world, 
 
 
 def test_the_demo_finds_that_a_table_is_without_its_policies(world, backend):
-    run_script(world.pg, "table_off", table="issues")
+    run_script(world.pg, "rollback/table_off", table="issues")
     try:
         check, _ = check_people(world, backend)
         assert check.wrong
         assert any("stranger" in example for example in check.examples), check.examples
     finally:
-        run_script(world.pg, "table_on", table="issues")
+        run_script(world.pg, "rollback/table_on", table="issues")

@@ -12,7 +12,8 @@ import pytest
 from harness import tracker
 from harness.servers import postern_program
 from harness.tables import table
-from harness.waiting import eventually
+from harness.tracker import run_script, script
+from harness.waiting import Crowd, eventually
 from harness.wire import Client
 
 pytestmark = pytest.mark.needs_postern
@@ -43,20 +44,6 @@ def off(world):
     enable_all(world)
 
 
-def script(pg, name, **variables):
-    arguments = [part for key, value in variables.items() for part in ("-v", f"{key}={value}")]
-    return tracker.psql(pg, *arguments, "-f", str(tracker.ROOT / "policies" / f"{name}.sql"), check=False)
-
-
-def run_script(pg, name, **variables):
-    """As an operator does: again, when it did not get a lock in time."""
-    def done():
-        what = script(pg, name, **variables)
-        assert what.returncode in (0, 3), what.stderr
-        return what.returncode == 0
-    eventually(done, name, 60)
-
-
 def refused(pg, name, needle, **variables):
     what = script(pg, name, **variables)
     assert what.returncode == 3 and needle in what.stderr, what.stderr
@@ -81,25 +68,6 @@ def connect(address, role, password):
 
 
 # Shadow views
-
-def test_shadow_mode_tells_which_reads_of_the_application_will_differ(off):
-    """The views of policies/ are what Postern's sampler looks through; the first of each shape is sampled."""
-    run_script(off.pg, "rollout/shadow_on")
-    (administrator,), (member,) = off.run(
-        "SELECT min(id) FROM users WHERE role = 'admin' AND is_active UNION ALL"
-        " SELECT min(user_id) FROM project_members m JOIN users u ON u.id = m.user_id WHERE u.role = 'user' AND u.is_active")
-    with off.client(administrator) as client:
-        seen_by_all = client.query("SELECT count(*) FROM comments WHERE id IN (SELECT id FROM comments)").rows
-    with off.client(member) as client:
-        assert client.query("SELECT count(*) FROM comments c WHERE EXISTS (SELECT FROM comments WHERE id = c.id)").rows == seen_by_all
-
-    def found():
-        with Client(off.postern.address, database="postern") as console:
-            rows = [row for row in table(console.query("show shadow")) if "count" in row["statement"] and "comments" in row["statement"]]
-        return {"EXISTS" in row["statement"]: (row["same"], row["different"], row["errors"]) for row in rows} if len(rows) == 2 else None
-
-    assert eventually(found, "both samples") == {False: ("1", "0", "0"), True: ("0", "1", "0")}
-
 
 PEOPLE = [None, "", "x", *range(1, 40), 999]
 
@@ -165,6 +133,25 @@ def test_the_shadow_is_what_row_level_security_leaves(off):
     for table in tracker.TABLES:
         sizes = {len(before[person, f"SELECT * FROM {table}"]) for person in PEOPLE}
         assert min(sizes) == 0 and len(sizes) > 2 and len(before[3, f"SELECT * FROM {table}"]) < len(everything[3, f"SELECT * FROM {table}"])
+
+
+def test_shadow_mode_tells_which_reads_of_the_application_will_differ(off):
+    """The views of policies/ are what Postern's sampler looks through; the first of each shape is sampled."""
+    run_script(off.pg, "rollout/shadow_on")
+    (administrator,), (member,) = off.run(
+        "SELECT min(id) FROM users WHERE role = 'admin' AND is_active UNION ALL"
+        " SELECT min(user_id) FROM project_members m JOIN users u ON u.id = m.user_id WHERE u.role = 'user' AND u.is_active")
+    with off.client(administrator) as client:
+        seen_by_all = client.query("SELECT count(*) FROM comments WHERE id IN (SELECT id FROM comments)").rows
+    with off.client(member) as client:
+        assert client.query("SELECT count(*) FROM comments c WHERE EXISTS (SELECT FROM comments WHERE id = c.id)").rows == seen_by_all
+
+    def found():
+        with Client(off.postern.address, database="postern") as console:
+            rows = [row for row in table(console.query("show shadow")) if "count" in row["statement"] and "comments" in row["statement"]]
+        return {"EXISTS" in row["statement"]: (row["same"], row["different"], row["errors"]) for row in rows} if len(rows) == 2 else None
+
+    assert eventually(found, "both samples") == {False: ("1", "0", "0"), True: ("0", "1", "0")}
 
 
 def test_a_shadow_names_the_shadows_of_other_tables(off):
@@ -409,26 +396,20 @@ def test_who_waits_behind_a_bridge_waits_no_longer_than_its_limit(off):
 # The rehearsal
 
 
-class Load:
+class Load(Crowd):
     """Connections that read and write without a pause. Each logs in as the old role until it is told to move."""
 
     OWN = {2: 20, 3: 20, 5: 20, 6: 40}
 
     def __init__(self, world):
+        super().__init__()
         self.world = world
-        self.stopping = threading.Event()
-        self.failures = []
         self.workers = [types.SimpleNamespace(user=user, address=None, wanted=None, seen=set(), rounds=0) for user in self.OWN]
-        self.threads = [threading.Thread(target=self._keep, args=(self._work, worker)) for worker in self.workers]
+        for worker in self.workers:
+            self.add(self._work, worker)
         # Who has not said who he is: how often each table was looked at while it was enabled, and while it was not.
         self.looked = {True: dict.fromkeys(tracker.TABLES, 0), False: dict.fromkeys(tracker.TABLES, 0)}
-        self.threads.append(threading.Thread(target=self._keep, args=(self._watch,)))
-
-    def _keep(self, what, *arguments):
-        try:
-            what(*arguments)
-        except Exception as error:  # told at the end, by the thread that can fail the test
-            self.failures.append(error)
+        self.add(self._watch)
 
     def _work(self, worker):
         while not self.stopping.is_set():
@@ -476,17 +457,6 @@ class Load:
         looks = sum(sum(one.values()) for one in self.looked.values()) + 2 * len(tracker.TABLES)
         eventually(lambda: self.failures or all(worker.rounds > before + 1 for worker, before in zip(self.workers, rounds))
                    and sum(sum(one.values()) for one in self.looked.values()) > looks, what, 60)
-        assert not self.failures, self.failures
-
-    def __enter__(self):
-        for thread in self.threads:
-            thread.start()
-        return self
-
-    def __exit__(self, *_):
-        self.stopping.set()
-        for thread in self.threads:
-            thread.join()
         assert not self.failures, self.failures
 
 

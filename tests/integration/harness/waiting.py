@@ -1,5 +1,6 @@
 """Waiting for a condition, never for a length of time."""
 
+import threading
 import time
 
 
@@ -10,6 +11,36 @@ def eventually(condition, what="it", seconds=15):
         assert time.monotonic() < end, f"{what} did not come true within {seconds} s"
         time.sleep(0.01)
     return value
+
+
+class Crowd:
+    """Threads that work until the block ends. What one of them raises is told then, by the thread that can fail the test."""
+
+    def __init__(self):
+        self.stopping = threading.Event()
+        self.failures = []
+        self.threads = []
+
+    def add(self, what, *arguments):
+        """Before the block begins."""
+        self.threads.append(threading.Thread(target=self._keep, args=(what, *arguments)))
+
+    def _keep(self, what, *arguments):
+        try:
+            what(*arguments)
+        except Exception as error:
+            self.failures.append(error)
+
+    def __enter__(self):
+        for thread in self.threads:
+            thread.start()
+        return self
+
+    def __exit__(self, *_):
+        self.stopping.set()
+        for thread in self.threads:
+            thread.join()
+        assert not self.failures, self.failures
 
 
 def runs(world, needle):
